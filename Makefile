@@ -1,0 +1,122 @@
+# slipway: "make demo" to see it, "make test" to prove it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED := 0
+export PATH := $(PATH):/usr/local/go/bin
+
+BIN := $(CURDIR)/bin
+TOOLS := $(BIN)/tools
+REPORTS := $(BIN)/reports
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GO_BUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+# Packages that are tested with the race detector: those that start no process
+# by hand. A race build uses cgo, which the others must never see.
+RACE := ./cni/... ./conf/... ./imagestore/... ./oci/... ./sandbox/logfile/... ./sandbox/seccomp/... ./sandbox/wire/... ./server/...
+
+FUZZTIME ?= 30s
+CRITEST_FLAGS ?=
+
+.PHONY: help
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/slipway and bin/slipway-keeper
+	$(GO_BUILD) -o $(BIN)/slipway-keeper ./cmd/slipway-keeper
+	$(GO_BUILD) -o $(BIN)/slipway ./cmd/slipway
+
+.PHONY: demo
+demo: ## install, build, and run a pod from nothing to nothing
+	@hack/install.sh demo
+	@$(MAKE) --no-print-directory build cni
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/demo ./hack/demo
+	@$(BIN)/demo
+
+.PHONY: test
+test: deps ## install what is missing, check, and run every test (as root)
+	@start=$$SECONDS; \
+	$(MAKE) --no-print-directory check build; \
+	$(MAKE) --no-print-directory unit race integration critest; \
+	echo "make test: everything passed in $$((SECONDS - start)) s"
+
+.PHONY: deps
+deps: ## install Debian packages and fetch what the tests need
+	@hack/install.sh test
+
+.PHONY: check
+check: $(TOOLS)/.light ## format, vet, staticcheck, arm64, shell scripts, house rules
+	@echo "check"
+	@hack/check.sh
+
+.PHONY: unit
+unit: $(TOOLS)/.light ## tests beside the code
+	@mkdir -p $(REPORTS)
+	$(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/unit.xml -- -timeout 10m \
+	  $$(go list ./... | grep -v '/test/cri')
+
+.PHONY: race
+race: $(TOOLS)/.light ## the same with the race detector, where that makes sense
+	@mkdir -p $(REPORTS)
+	CGO_ENABLED=1 $(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/race.xml -- -race -timeout 10m \
+	  $$(go list $(RACE) 2>/dev/null)
+
+.PHONY: integration
+integration: $(TOOLS)/.light build cni ## client tests against a real daemon
+	@mkdir -p $(REPORTS)
+	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/cri/...
+
+.PHONY: critest
+critest: $(TOOLS)/.critest build cni ## upstream CRI conformance (CRITEST_FLAGS: see go run ./test/cri/critest -h)
+	@mkdir -p $(REPORTS)
+	go build -trimpath -o $(BIN)/run-critest ./test/cri/critest
+	$(BIN)/run-critest -report $(REPORTS)/critest.json $(CRITEST_FLAGS)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: tools
+tools: $(TOOLS)/.light $(TOOLS)/.critest $(TOOLS)/crictl cni ## pinned tools into bin/tools (crictl too), plugins into bin/cni
+
+.PHONY: cni
+cni: $(BIN)/cni/.built ## the reference CNI plugins, into bin/cni
+
+.PHONY: fmt
+fmt: $(TOOLS)/.light ## format the code
+	git ls-files -co --exclude-standard '*.go' | xargs -r $(TOOLS)/gofumpt -w
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(BIN)
+
+# Tools are pinned in hack/tools, in three modules because their dependencies
+# disagree. A stamp file each: built again when the pins change.
+
+$(TOOLS)/.light: hack/tools/go.mod hack/tools/go.sum
+	@echo "building staticcheck, gofumpt, gotestsum"
+	@cd hack/tools && GOBIN=$(TOOLS) go install tool
+	@touch $@
+
+$(TOOLS)/crictl: hack/tools/cri/go.mod hack/tools/cri/go.sum
+	@echo "building crictl"
+	@cd hack/tools/cri && GOBIN=$(TOOLS) go install -trimpath -ldflags '-s -w' sigs.k8s.io/cri-tools/cmd/crictl
+	@touch $@
+
+# critest is a test binary; run in parallel it calls ginkgo.
+$(TOOLS)/.critest: hack/tools/cri/go.mod hack/tools/cri/go.sum
+	@echo "building critest"
+	@cd hack/tools/cri && GOBIN=$(TOOLS) go install -trimpath github.com/onsi/ginkgo/v2/ginkgo
+	@cd hack/tools/cri && go test -c -trimpath \
+	  -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$$(go list -m -f '{{.Version}}' sigs.k8s.io/cri-tools)" \
+	  -o $(TOOLS)/critest sigs.k8s.io/cri-tools/cmd/critest
+	@touch $@
+
+$(BIN)/cni/.built: hack/tools/cni/go.mod hack/tools/cni/go.sum
+	@echo "building the CNI plugins"
+	@cd hack/tools/cni && GOBIN=$(BIN)/cni go install -trimpath -ldflags '-s -w' tool
+	@touch $@
