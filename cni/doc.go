@@ -1,0 +1,24 @@
+// Package cni attaches pods to the network and detaches them, by running the
+// plugins of the first valid configuration in a directory.
+//
+// It is not an implementation of any network: bridges, addresses and host
+// ports are the plugins' work. A host port answers on 127.0.0.1 too because
+// the reference portmap plugin sets route_localnet for it; nothing here does.
+//
+// libcni is used alone, without go-cni: go-cni has no option for a cache
+// directory (its cache would be /var/lib/cni, shared with every other runtime
+// on the host), runs plugins without a hook (no kill of a process group, no
+// limit on output), and takes one lock around all its calls.
+//
+// An attachment has two records. [Network.Attempt] fixes everything a DEL
+// will need (configuration, arguments, namespace) before any plugin runs; the
+// caller makes it durable. [Network.Attach] runs ADD and returns the same
+// record with the result. [Network.Detach] needs the record and nothing else:
+// the configuration may have changed, a plugin may have moved, the network
+// namespace may be gone.
+//
+// The trap: a plugin is a foreign program. Its output is hostile until
+// checked (see result.go), it may hang or leave children behind (see run.go),
+// and no lock is held while it runs, so calls for different pods overlap;
+// calls for one pod must not, and the caller sees to that.
+package cni
