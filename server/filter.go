@@ -1,0 +1,42 @@
+package server
+
+import (
+	"strings"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/sandbox"
+)
+
+// A filter's parts must all match; an absent part matches everything. An id
+// may be the beginning of one.
+
+func podMatches(f *cri.PodSandboxFilter, p *sandbox.Pod) bool {
+	return strings.HasPrefix(p.ID, f.GetId()) &&
+		(f.GetState() == nil || f.GetState().GetState() == podState(p)) &&
+		labelsMatch(f.GetLabelSelector(), p.Config.GetLabels())
+}
+
+func containerMatches(f *cri.ContainerFilter, c *sandbox.Container) bool {
+	return strings.HasPrefix(c.ID, f.GetId()) &&
+		strings.HasPrefix(c.PodID, f.GetPodSandboxId()) &&
+		(f.GetState() == nil || f.GetState().GetState() == containerState(c)) &&
+		labelsMatch(f.GetLabelSelector(), c.Config.GetLabels())
+}
+
+// statsMatches is containerMatches for what statistics can be asked by.
+func statsMatches(f *cri.ContainerStatsFilter, c *sandbox.Container) bool {
+	return strings.HasPrefix(c.ID, f.GetId()) &&
+		strings.HasPrefix(c.PodID, f.GetPodSandboxId()) &&
+		labelsMatch(f.GetLabelSelector(), c.Config.GetLabels())
+}
+
+// labelsMatch reports whether labels hold every pair of selector.
+func labelsMatch(selector, labels map[string]string) bool {
+	for key, want := range selector {
+		if got, ok := labels[key]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/server/adminapi"
+)
+
+// Limits of one connection. A peer that is allowed to connect may still be
+// broken; none of these is reached by a kubelet.
+const (
+	maxMessage    = 16 << 20 // bytes, as the kubelet's client has it
+	maxStreams    = 256      // requests at one time on a connection; CVE-2023-44487
+	handshakeTime = 10 * time.Second
+	minPing       = 10 * time.Second
+)
+
+// Options say what is served. All fields but Config and Features are needed.
+type Options struct {
+	Pods    Pods
+	Images  Images
+	Log     *slog.Logger
+	Version string // of this program, such as "0.1.0"
+
+	// Config is shown as JSON by verbose Status, key "config". kubeadm reads
+	// its field sandboxImage.
+	Config any
+
+	Features Features
+}
+
+// Features are what this build and host offer, as Status tells the kubelet.
+type Features struct {
+	RecursiveReadOnlyMounts  bool
+	UserNamespaces           bool
+	SupplementalGroupsPolicy bool
+}
+
+// Server answers on a socket.
+type Server struct {
+	grpc *grpc.Server
+}
+
+// New returns a server that answers nobody yet.
+func New(o Options) *Server {
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(logUnary(o.Log), mapUnary(o.Log)),
+		grpc.ChainStreamInterceptor(logStream(o.Log), mapStream(o.Log)),
+	)
+	cri.RegisterRuntimeServiceServer(s, &runtimeService{o: o, pods: o.Pods})
+	cri.RegisterImageServiceServer(s, &imageService{images: o.Images})
+	adminapi.RegisterAdminServer(s, &adminService{images: o.Images})
+	return &Server{grpc: s}
+}
+
+// Serve answers on l, which it closes, until Stop.
+func (s *Server) Serve(l net.Listener) error {
+	return s.grpc.Serve(l)
+}
+
+// Stop takes no new request and waits for those under way; when ctx ends first
+// they are cut off.
+func (s *Server) Stop(ctx context.Context) {
+	cut := context.AfterFunc(ctx, s.grpc.Stop)
+	defer cut()
+	s.grpc.GracefulStop()
+}
+
+// runtimeService answers RuntimeService. What it does not define answers
+// Unimplemented.
+type runtimeService struct {
+	cri.UnimplementedRuntimeServiceServer
+	o    Options
+	pods Pods
+}
+
+// imageService answers ImageService.
+type imageService struct {
+	cri.UnimplementedImageServiceServer
+	images Images
+}

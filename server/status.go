@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const (
+	runtimeName = "slipway"
+	// kubeletVersion is what a kubelet compares our answer with, to the letter.
+	kubeletVersion = "0.1.0"
+	apiVersion     = "v1"
+)
+
+// Version says who answers. It is a kubelet's first question.
+func (s *runtimeService) Version(context.Context, *cri.VersionRequest) (*cri.VersionResponse, error) {
+	return &cri.VersionResponse{
+		Version:           kubeletVersion,
+		RuntimeName:       runtimeName,
+		RuntimeVersion:    s.o.Version,
+		RuntimeApiVersion: apiVersion,
+	}, nil
+}
+
+// RuntimeConfig tells the kubelet who manages cgroups: it lays out its own
+// accordingly.
+func (s *runtimeService) RuntimeConfig(context.Context, *cri.RuntimeConfigRequest) (*cri.RuntimeConfigResponse, error) {
+	return &cri.RuntimeConfigResponse{
+		Linux: &cri.LinuxRuntimeConfiguration{CgroupDriver: cri.CgroupDriver_CGROUPFS},
+	}, nil
+}
+
+// UpdateRuntimeConfig hands on the addresses that this node's pods get.
+func (s *runtimeService) UpdateRuntimeConfig(_ context.Context, req *cri.UpdateRuntimeConfigRequest) (*cri.UpdateRuntimeConfigResponse, error) {
+	if cidr := req.GetRuntimeConfig().GetNetworkConfig().GetPodCidr(); cidr != "" {
+		s.pods.SetPodCIDR(cidr)
+	}
+	return &cri.UpdateRuntimeConfigResponse{}, nil
+}
+
+// Status is asked for every five seconds: it reads nothing that can be slow.
+func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*cri.StatusResponse, error) {
+	network := s.pods.NetworkStatus(ctx)
+	resp := &cri.StatusResponse{
+		Status: &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{
+			condition(cri.RuntimeReady, "KeeperNotReady", s.pods.KeeperStatus()),
+			condition(cri.NetworkReady, "NetworkPluginNotReady", network),
+		}},
+		RuntimeHandlers: []*cri.RuntimeHandler{{
+			Name: "", // the default
+			Features: &cri.RuntimeHandlerFeatures{
+				RecursiveReadOnlyMounts: s.o.Features.RecursiveReadOnlyMounts,
+				UserNamespaces:          s.o.Features.UserNamespaces,
+			},
+		}},
+		Features: &cri.RuntimeFeatures{SupplementalGroupsPolicy: s.o.Features.SupplementalGroupsPolicy},
+	}
+	if !req.GetVerbose() {
+		return resp, nil
+	}
+	cniStatus := "OK"
+	if network != nil {
+		cniStatus = bounded(network.Error())
+	}
+	var err error
+	resp.Info, err = info(map[string]any{
+		"config":            s.o.Config,
+		"cniconfig":         s.pods.NetworkConfig(),
+		"lastCNILoadStatus": cniStatus,
+		"golang":            runtime.Version(),
+	})
+	return resp, err
+}
+
+// condition is a part's readiness as the kubelet reads it.
+func condition(kind, reason string, err error) *cri.RuntimeCondition {
+	if err == nil {
+		return &cri.RuntimeCondition{Type: kind, Status: true}
+	}
+	return &cri.RuntimeCondition{Type: kind, Reason: reason, Message: bounded(err.Error())}
+}
+
+// info is the verbose part of a reply: each value is JSON.
+func info(values map[string]any) (map[string]string, error) {
+	out := make(map[string]string, len(values))
+	for key, v := range values {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("verbose information %q: %w", key, err)
+		}
+		out[key] = string(text)
+	}
+	return out, nil
+}
