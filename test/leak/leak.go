@@ -1,0 +1,101 @@
+package leak
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Scope says where to look.
+type Scope struct {
+	// Cgroups are the directories below which every cgroup counts.
+	Cgroups []string
+	// Dirs are the directories whose files count, by path.
+	Dirs []string
+	// Ignore matches findings ("kind: what") that may stay; nil: none.
+	Ignore *regexp.Regexp
+}
+
+// Snapshot is what was there at one moment: "kind: what" -> its value, "" where
+// only being there matters.
+type Snapshot map[string]string
+
+// Take looks at everything in scope.
+func Take(ctx context.Context, scope Scope) (Snapshot, error) {
+	s := Snapshot{}
+	looks := []struct {
+		kind string
+		look func(context.Context, Scope, Snapshot) error
+	}{
+		{"mounts", mounts},
+		{"namespaces", namespaces},
+		{"processes", processes},
+		{"links", links},
+		{"firewall", firewall},
+		{"cgroups", cgroups},
+		{"files", files},
+		{"ipc", ipc},
+		{"sysctls", sysctls},
+	}
+	for _, l := range looks {
+		if err := l.look(ctx, scope, s); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", l.kind, err)
+		}
+	}
+	for finding := range s {
+		if scope.Ignore != nil && scope.Ignore.MatchString(finding) {
+			delete(s, finding)
+		}
+	}
+	return s, nil
+}
+
+// Left lists what is in after and was not in before, or has another value, and
+// what is gone, in order. Processes that ended and files that were removed
+// are gone by right; other things of the machine are not.
+func (before Snapshot) Left(after Snapshot) []string {
+	var left []string
+	for finding, value := range after {
+		old, was := before[finding]
+		switch {
+		case !was && value != "":
+			left = append(left, fmt.Sprintf("%s = %s", finding, value))
+		case !was:
+			left = append(left, finding)
+		case old != value:
+			left = append(left, fmt.Sprintf("%s was %s, is %s", finding, old, value))
+		}
+	}
+	for finding := range before {
+		if _, is := after[finding]; !is && !mayGo.MatchString(finding) {
+			left = append(left, "gone: "+finding)
+		}
+	}
+	slices.Sort(left)
+	return left
+}
+
+var mayGo = regexp.MustCompile(`^(process|file|namespace): `)
+
+// Settled compares until nothing is left or the time is over, and returns what
+// is left at the end.
+func (before Snapshot) Settled(ctx context.Context, scope Scope, within time.Duration) ([]string, error) {
+	deadline := time.Now().Add(within)
+	for {
+		after, err := Take(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		left := before.Left(after)
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left, nil
+		}
+		select {
+		case <-ctx.Done():
+			return left, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
