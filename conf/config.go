@@ -1,0 +1,59 @@
+package conf
+
+import (
+	"log/slog"
+	"strings"
+)
+
+// DefaultPath is the file that is read when none is asked for.
+const DefaultPath = "/etc/slipway/config.toml"
+
+// Config is every setting. Paths are absolute. The toml names are the keys of
+// the file; keys.go says what each means.
+type Config struct {
+	Listen             string   `toml:"listen"`
+	Root               string   `toml:"root"`
+	State              string   `toml:"state"`
+	SocketGroup        string   `toml:"socket_group"` // name or number; empty: only root
+	LogLevel           string   `toml:"log_level"`    // debug, info, warn, error
+	LogFormat          string   `toml:"log_format"`   // text, json
+	CNIConfDir         string   `toml:"cni_conf_dir"`
+	CNIBinDirs         []string `toml:"cni_bin_dirs"`
+	NetNSDir           string   `toml:"netns_dir"`
+	RegistryDir        string   `toml:"registry_dir"`
+	SandboxImage       string   `toml:"sandbox_image"`
+	CgroupParent       string   `toml:"cgroup_parent"`
+	DefaultUlimits     []Ulimit `toml:"default_ulimits"`
+	AbsentMountSources Absent   `toml:"absent_mount_sources"`
+
+	origin map[string]string // key -> file:line or flag; defaults have none
+}
+
+// Default returns the settings of a machine without a file.
+func Default() Config {
+	return Config{
+		Listen:       "unix:///run/slipway/slipway.sock",
+		Root:         "/var/lib/slipway",
+		State:        "/run/slipway",
+		LogLevel:     "info",
+		LogFormat:    "text",
+		CNIConfDir:   "/etc/cni/net.d",
+		CNIBinDirs:   []string{"/opt/cni/bin", "/usr/lib/cni"},
+		NetNSDir:     "/run/netns",
+		RegistryDir:  "/etc/slipway/certs.d",
+		SandboxImage: "registry.k8s.io/pause:3.10.1",
+		CgroupParent: "/slipway",
+	}
+}
+
+// Socket returns the path of the listening socket.
+func (c Config) Socket() string { return strings.TrimPrefix(c.Listen, unixScheme) }
+
+// Level returns LogLevel for log/slog; info for a level that is none.
+func (c Config) Level() slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return slog.LevelInfo
+	}
+	return l
+}

@@ -1,0 +1,96 @@
+package conf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// TOML returns the settings as a file that Load reads back, each key with its
+// explanation.
+func (c Config) TOML() []byte {
+	var b strings.Builder
+	b.WriteString("# Settings of slipway. Every key is here with its default; what is left out\n" +
+		"# keeps it. Files in the directory named as this one with \".d\" appended are read\n" +
+		"# after it, in the order of their names. The command line beats them all.\n" +
+		"# (reload): taken over on SIGHUP; everything else at the next start.\n")
+	for _, k := range keys() {
+		b.WriteByte('\n')
+		doc := k.doc
+		if k.reload {
+			doc += " (reload)"
+		}
+		for line := range strings.SplitSeq(doc, "\n") {
+			b.WriteString("# " + line + "\n")
+		}
+		fmt.Fprintf(&b, "%s = %s\n", k.name, render(k.field(&c)))
+	}
+	return []byte(b.String())
+}
+
+// Dump returns the settings in effect, each with the place that set it.
+func (c Config) Dump() []byte {
+	var b strings.Builder
+	for _, k := range keys() {
+		origin := c.origin[k.name]
+		if origin == "" {
+			origin = "default"
+		}
+		fmt.Fprintf(&b, "%s = %s # %s\n", k.name, render(k.field(&c)), origin)
+	}
+	return []byte(b.String())
+}
+
+// render writes a field's value as TOML.
+func render(field any) string {
+	switch f := field.(type) {
+	case *string:
+		return quote(*f)
+	case *[]string:
+		return list(*f)
+	case *[]Ulimit:
+		texts := make([]string, len(*f))
+		for i, u := range *f {
+			text, _ := u.MarshalText() // cannot fail
+			texts[i] = string(text)
+		}
+		return list(texts)
+	case *Absent:
+		switch {
+		case len(*f) == 0:
+			return quote("create")
+		case slices.Equal(*f, Absent{"/"}):
+			return quote("reject")
+		}
+		return list(*f)
+	}
+	return ""
+}
+
+func list(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = quote(v)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quote writes a basic string of TOML; its escapes are not those of Go.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteRune('\\')
+			b.WriteRune(r)
+		case unicode.IsControl(r):
+			fmt.Fprintf(&b, "\\u%04X", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
