@@ -1,0 +1,50 @@
+package cgroup
+
+import (
+	"context"
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Update changes the limits that res names. What is nil, 0 or "" stays as it is;
+// below 0 lifts a limit. All or nothing: on error the old values are in force
+// again. A memory limit below what is in use is a LimitError; on v1 the kernel
+// first tries to push pages out, on v2 usage is compared as it is.
+//
+// The caller serializes updates of one group.
+func (g *Group) Update(ctx context.Context, res *specs.LinuxResources) error {
+	if g.parent != nil {
+		return fmt.Errorf("update cgroup %q: a child has its parent's limits: %w", g.path, ErrUnsupported)
+	}
+	release, err := g.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := checkResources(res); err != nil {
+		return fmt.Errorf("update cgroup %q: %w", g.path, err)
+	}
+	if err := g.apply(ctx, res, true); err != nil {
+		return fmt.Errorf("update cgroup %q: %w", g.path, err)
+	}
+	return nil
+}
+
+// Limits reads the limits in force back into the form of a request, for showing
+// and for tests. No limit is -1. On v2, shares cannot be told from the weight they
+// became: Unified holds "cpu.weight" instead. Missing controllers leave nil.
+func (g *Group) Limits() (*specs.LinuxResources, error) {
+	release, err := g.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := g.alive(); err != nil {
+		return nil, err
+	}
+	if g.tree.v2 {
+		return g.limitsV2(), nil
+	}
+	return g.limitsV1(), nil
+}
