@@ -41,7 +41,7 @@ func Default() Config {
 		CNIBinDirs:   []string{"/opt/cni/bin", "/usr/lib/cni"},
 		NetNSDir:     "/run/netns",
 		RegistryDir:  "/etc/slipway/certs.d",
-		SandboxImage: "registry.k8s.io/pause:3.10.1",
+		SandboxImage: "registry.k8s.io/pause:3.10.2",
 		CgroupParent: "/slipway",
 	}
 }

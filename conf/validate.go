@@ -124,7 +124,7 @@ func checkWord(word string, words ...string) error {
 
 func checkImage(image string) error {
 	if image == "" || strings.ContainsFunc(image, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		return errors.New("is not an image name: write one such as registry.k8s.io/pause:3.10.1")
+		return errors.New("is not an image name: write one such as registry.k8s.io/pause:3.10.2")
 	}
 	return nil
 }
