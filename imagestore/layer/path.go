@@ -1,0 +1,161 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxOpen is how many directories stay open while a layer is unpacked. Tars
+// come sorted, so a few give nearly all of the gain.
+const maxOpen = 32
+
+// clean makes a name in a tar into a path below the root: "" for the root
+// itself. As in every runtime ".." ends at the root; it leaves nothing.
+func clean(name string) (string, error) {
+	if len(name) > maxName {
+		return "", fmt.Errorf("name of %d bytes: %w", len(name), ErrLimit)
+	}
+	if strings.ContainsRune(name, 0) {
+		return "", fmt.Errorf("name with a NUL: %w", ErrInvalid)
+	}
+	return path.Clean("/" + name)[1:], nil
+}
+
+// split returns the parent directory, "" for the root, and the last part.
+func split(p string) (dir, base string) {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i], p[i+1:]
+	}
+	return "", p
+}
+
+// dir returns the descriptor of a directory, which the unpacker owns. Links on
+// the way are resolved by the kernel as if the tree were the root: the real
+// path cannot be outside, whatever the lexical one looks like.
+func (u *unpacker) dir(p string) (int, error) {
+	if p == "" {
+		return u.root, nil
+	}
+	if fd, ok := u.open[p]; ok {
+		return fd, nil
+	}
+	fd, err := unix.Openat2(u.root, p, &unix.OpenHow{
+		Flags:   unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return -1, err
+	}
+	u.keep(p, fd)
+	return fd, nil
+}
+
+func (u *unpacker) keep(p string, fd int) {
+	if len(u.open) >= maxOpen {
+		u.forget()
+	}
+	u.open[p] = fd
+}
+
+// forget closes the kept directories: one of the paths may now mean another.
+func (u *unpacker) forget() {
+	for _, fd := range u.open {
+		_ = unix.Close(fd)
+	}
+	clear(u.open)
+}
+
+func (u *unpacker) close() {
+	u.forget()
+	_ = unix.Close(u.root)
+}
+
+// parent is dir, and makes what is missing.
+func (u *unpacker) parent(p string) (int, error) {
+	fd, err := u.dir(p)
+	if err == nil || !gone(err) {
+		return fd, err
+	}
+	for i := 0; i <= len(p); i++ {
+		if i < len(p) && p[i] != '/' {
+			continue
+		}
+		if err := u.imply(p[:i]); err != nil {
+			return -1, fmt.Errorf("directory %q: %w", shorten(p[:i]), err)
+		}
+	}
+	return u.dir(p)
+}
+
+// imply makes one directory that an entry needs, unless there is one. A
+// whiteout in its place becomes an opaque directory.
+func (u *unpacker) imply(p string) error {
+	if _, err := u.dir(p); err == nil || !gone(err) {
+		return err
+	}
+	up, base := split(p)
+	dir, err := u.dir(up)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	hidden := err == nil && isWhiteout(&st)
+	if err == nil && !hidden {
+		return fmt.Errorf("is not a directory: %w", ErrInvalid)
+	}
+	if hidden {
+		err = unix.Unlinkat(dir, base, 0)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	fd, err := u.mkdir(dir, base)
+	if err != nil {
+		return err
+	}
+	u.keep(p, fd)
+	if u.entries++; u.entries > u.limits.Entries {
+		return fmt.Errorf("more than %d entries: %w", u.limits.Entries, ErrLimit)
+	}
+	u.implied[p] = struct{}{}
+	if err := unix.Fchmod(fd, 0o755); err != nil {
+		return err
+	}
+	if hidden {
+		return setOpaque(fd)
+	}
+	return nil
+}
+
+// mkdir makes a directory that is not there and opens it. Owner and mode are
+// still to be set.
+func (u *unpacker) mkdir(dir int, base string) (int, error) {
+	if err := unix.Mkdirat(dir, base, 0o700); err != nil {
+		return -1, nameError(err)
+	}
+	u.info.Inodes++
+	u.info.Bytes += 4096
+	fd, err := unix.Openat(dir, base, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	// A parent with the set-group-ID bit would lend its group.
+	if err := unix.Fchown(fd, 0, 0); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// nameError marks what only a hostile or broken tar can cause.
+func nameError(err error) error {
+	if errors.Is(err, unix.ENAMETOOLONG) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return err
+}
