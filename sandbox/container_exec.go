@@ -1,0 +1,268 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"slipway/oci"
+	"slipway/sandbox/cgroup"
+	"slipway/sandbox/linux"
+	"slipway/sandbox/program"
+	"slipway/sandbox/wire"
+)
+
+const (
+	// maxExecOutput bounds each stream of ExecSync in bytes; more is read and
+	// thrown away (CVE-2022-31030, CVE-2022-1708).
+	maxExecOutput = 16 << 20
+	// drainLimit bounds how long output is waited for after the command has
+	// ended: a child that it left behind may hold the streams open for ever
+	// (CVE-2026-53495).
+	drainLimit = 2 * time.Second
+)
+
+// ExecSync runs a command in a running container and waits for its end. A
+// timeout, if not 0, kills the command and all its children, never the container.
+//
+// Errors: ErrNotFound, ErrState (it does not run), ErrTimeout, and what the
+// failing step said when the command could not be started.
+func (p *Pods) ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (*ExecResult, error) {
+	c, err := p.container(id)
+	if err != nil {
+		return nil, err
+	}
+	if len(cmd) == 0 {
+		return nil, fmt.Errorf("exec in %s: no command given: %w", c.name(), ErrInvalid)
+	}
+	r, err := p.execSync(ctx, c, cmd, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("exec %q in %s: %w", cmd[0], c.name(), err)
+	}
+	return r, nil
+}
+
+func (p *Pods) execSync(ctx context.Context, c *container, cmd []string, timeout time.Duration) (*ExecResult, error) {
+	var out, errs capture
+	e, err := p.startExec(ctx, c, cmd, &out, &errs)
+	if err != nil {
+		return nil, err
+	}
+	defer e.end()
+	var expired <-chan time.Time
+	if timeout > 0 {
+		t := time.NewTimer(timeout)
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case x := <-e.exit:
+		out.drain(drainLimit)
+		errs.drain(drainLimit)
+		if x.Unknown {
+			return nil, errors.New("its exit code is not known: the keeper died meanwhile")
+		}
+		return &ExecResult{Stdout: out.taken(), Stderr: errs.taken(), Code: int32(x.Code)}, nil
+	case <-expired:
+		e.kill()
+		return nil, fmt.Errorf("%w after %s and was killed", ErrTimeout, timeout)
+	case <-ctx.Done():
+		e.kill()
+		return nil, ctx.Err()
+	}
+}
+
+// running exec: what has to be taken back when it has ended.
+type exec struct {
+	p     *Pods
+	id    string
+	pidfd int
+	group *cgroup.Group // of its own, nil where the hierarchy has none
+	exit  chan wire.Exit
+}
+
+// startExec starts a command with its streams going to out and errs.
+func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, errs *capture) (_ *exec, err error) {
+	f := newFiles()
+	defer f.close()
+	e := &exec{p: p, id: c.id + "/" + strconv.FormatUint(c.execSeq.Add(1), 10), pidfd: -1, exit: make(chan wire.Exit, 1)}
+	defer func() {
+		if err != nil {
+			e.end()
+		}
+	}()
+	b, err := p.execProgram(c, cmd, f, e)
+	if err != nil {
+		return nil, err
+	}
+	null, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	b.Stdio.In = f.add(null)
+	if b.Stdio.Out, err = out.open(); err != nil {
+		return nil, err
+	}
+	f.add(b.Stdio.Out)
+	if b.Stdio.Err, err = errs.open(); err != nil {
+		return nil, err
+	}
+	f.add(b.Stdio.Err)
+	prog, err := b.Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	p.mu.Lock()
+	p.execs[e.id] = e.exit
+	p.mu.Unlock()
+	ch, err := p.link.spawn(ctx, spawn{ID: e.id, Kind: wire.KindExec, Program: prog})
+	if err != nil {
+		return nil, err
+	}
+	e.pidfd = ch.Pidfd
+	return e, nil
+}
+
+// execProgram says where the command runs: the container's namespaces by the
+// pidfd of its init, a child of its cgroup, its filter.
+func (p *Pods) execProgram(c *container, cmd []string, f *files, e *exec) (*program.Exec, error) {
+	spec, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	init, err := c.borrowInit()
+	if err != nil {
+		return nil, err
+	}
+	f.add(init.pidfd)
+	process, err := oci.Exec(spec, cmd, false)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	b := &program.Exec{Process: process, Spec: spec, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
+	filter, err := p.o.Profiles.Get(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	if filter != nil {
+		b.Filter, b.FilterFlags = filter.Program, filter.Flags
+	}
+	g, err := p.group(c)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	defer g.Close()
+	join := g
+	switch child, err := g.Child("exec-" + strconv.FormatUint(c.execSeq.Load(), 10)); {
+	case err == nil:
+		e.group, join = child, child
+	case !errors.Is(err, cgroup.ErrUnsupported):
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	into, procs, err := join.Join()
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	f.other = append(f.other, procs...)
+	if into >= 0 {
+		f.add(into)
+	}
+	b.Cgroup = program.Cgroup{Into: into, Procs: procs}
+	return b, nil
+}
+
+// borrowInit returns the container's init with a pidfd of the caller's own.
+func (c *container) borrowInit() (process, error) {
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.process == nil {
+		return process{}, fmt.Errorf("it does not run: %w", ErrState)
+	}
+	fd, err := linux.Dup(c.process.pidfd)
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid: c.process.pid, pidfd: fd}, nil
+}
+
+// kill ends the command and all that it started, as far as they have a cgroup
+// of their own.
+func (e *exec) kill() {
+	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+	defer cancel()
+	if e.group != nil && e.group.Kill(ctx) == nil {
+		return
+	}
+	_ = linux.SignalProcess(e.pidfd, syscall.SIGKILL)
+}
+
+// end takes back what the exec used. Children that it left behind go on: their
+// cgroup goes with the container's.
+func (e *exec) end() {
+	e.p.mu.Lock()
+	delete(e.p.execs, e.id)
+	e.p.mu.Unlock()
+	if e.pidfd >= 0 {
+		_ = linux.Close(e.pidfd)
+	}
+	if e.group != nil {
+		if pids, err := e.group.Pids(); err == nil && len(pids) == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = e.group.Remove(ctx) // else it goes with the container's
+		}
+		e.group.Close()
+	}
+}
+
+// capture reads one stream of a command into memory, up to maxExecOutput.
+type capture struct {
+	r    *os.File
+	buf  bytes.Buffer
+	done chan struct{}
+}
+
+// open makes the pipe and starts reading; the caller closes the write end that
+// it returns once the command has it.
+func (c *capture) open() (int, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return -1, err
+	}
+	defer w.Close()
+	fd, err := linux.Dup(int(w.Fd()))
+	if err != nil {
+		r.Close()
+		return -1, err
+	}
+	c.r, c.done = r, make(chan struct{})
+	go c.read()
+	return fd, nil
+}
+
+func (c *capture) read() {
+	defer close(c.done)
+	defer c.r.Close()
+	b := make([]byte, 32<<10)
+	for {
+		n, err := c.r.Read(b)
+		c.buf.Write(b[:min(n, maxExecOutput-c.buf.Len())])
+		if err != nil {
+			return
+		}
+	}
+}
+
+// drain waits for the end of the stream, at most limit; then it is cut.
+func (c *capture) drain(limit time.Duration) {
+	_ = c.r.SetReadDeadline(time.Now().Add(limit))
+	<-c.done
+}
+
+func (c *capture) taken() []byte { return c.buf.Bytes() }

@@ -1,0 +1,118 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/sandbox/linux"
+	"slipway/sandbox/program"
+	"slipway/sandbox/wire"
+)
+
+// joinNamespaces says which namespaces a container's process joins, by fd.
+func (p *Pods) joinNamespaces(ctx context.Context, c *container, f *files, b *program.Container) error {
+	b.PidInit, b.Join = -1, map[specs.LinuxNamespaceType]int{}
+	c.pod.holders.Lock()
+	for kind, fd := range c.pod.namespaces {
+		b.Join[kind] = fd
+	}
+	c.pod.holders.Unlock()
+	switch o := c.options(); o.GetPid() {
+	case cri.NamespaceMode_POD:
+		r, err := p.reaperOf(ctx, c.pod)
+		if err != nil {
+			return fmt.Errorf("PID namespace of the pod: %w", err)
+		}
+		b.PidInit, b.PidInitPid = r.pidfd, r.pid
+	case cri.NamespaceMode_TARGET:
+		t, err := p.container(o.GetTargetId())
+		if err != nil {
+			return fmt.Errorf("target of the PID namespace: %w", err)
+		}
+		snap := t.snapshot.Load()
+		if snap.State != Running {
+			return fmt.Errorf("target %q of the PID namespace does not run: %w", t.id, ErrState)
+		}
+		fd, err := linux.OpenProcess(snap.Pid)
+		if err != nil {
+			return fmt.Errorf("target %q of the PID namespace: %w", t.id, err)
+		}
+		b.PidInit, b.PidInitPid = f.add(fd), snap.Pid
+		if t.snapshot.Load().State != Running { // the number may be another's by now
+			return fmt.Errorf("target %q of the PID namespace has ended: %w", t.id, ErrState)
+		}
+	}
+	return nil
+}
+
+// reaperOf returns PID 1 of the pod's shared PID namespace; the first container
+// that shares has it made.
+func (p *Pods) reaperOf(ctx context.Context, s *pod) (*process, error) {
+	s.holders.Lock()
+	defer s.holders.Unlock()
+	if s.reaper != nil {
+		return s.reaper, nil
+	}
+	group, err := p.o.Cgroups.Create(ctx, p.cgroupPath(s, s.id), &specs.LinuxResources{})
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	defer group.Close()
+	into, procs, err := group.Join()
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	f := newFiles()
+	defer f.close()
+	f.other = append(f.other, procs...)
+	if into >= 0 {
+		f.add(into)
+	}
+	prog, err := (&program.Reaper{Join: s.namespaces, Cgroup: program.Cgroup{Into: into, Procs: procs}}).Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	ch, err := p.link.spawn(ctx, spawn{ID: reaperID(s.id), Kind: wire.KindReaper, Program: prog})
+	if err != nil {
+		return nil, err
+	}
+	ticks, err := startTime(ch.Pid)
+	if err == nil {
+		err = writeRecord(s.dir, reaperFile, processRecord{Version: formatVersion, Pid: ch.Pid, StartTime: ticks, At: time.Now().UnixNano()})
+	}
+	if err != nil {
+		_ = linux.SignalProcess(ch.Pidfd, syscall.SIGKILL)
+		_ = linux.Close(ch.Pidfd)
+		return nil, err
+	}
+	s.reaper = &process{pid: ch.Pid, pidfd: ch.Pidfd}
+	snap := *s.snapshot.Load()
+	snap.Pid = ch.Pid
+	s.snapshot.Store(&snap)
+	return s.reaper, nil
+}
+
+func reaperID(pod string) string { return pod + "/pid1" }
+
+// stopReaper ends the shared PID namespace, and with it whatever was left in it.
+func (p *Pods) stopReaper(ctx context.Context, s *pod) error {
+	s.holders.Lock()
+	defer s.holders.Unlock()
+	if err := p.killGroup(ctx, p.cgroupPath(s, s.id)); err != nil {
+		return fmt.Errorf("PID 1 of the pod: %w", err)
+	}
+	if s.reaper != nil {
+		_ = linux.Close(s.reaper.pidfd)
+		s.reaper = nil
+	}
+	if err := p.link.drop(ctx, reaperID(s.id)); err != nil {
+		return err
+	}
+	return removeFile(s.dir, reaperFile)
+}

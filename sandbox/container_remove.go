@@ -1,0 +1,63 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// RemoveContainer kills a container if it runs and removes its root file
+// system, its cgroup and its records. Its log stays: whoever chose the path
+// removes it. A container that is not there is removed.
+func (p *Pods) RemoveContainer(ctx context.Context, id string) error {
+	c, err := p.container(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.pod.op.RLock()
+	defer c.pod.op.RUnlock()
+	return p.removeContainer(ctx, c)
+}
+
+func (p *Pods) removeContainer(ctx context.Context, c *container) error {
+	if err := p.stopContainer(ctx, c, 0); err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.gone {
+		return nil
+	}
+	trash := filepath.Join(p.removingDir(), c.id)
+	if err := os.Rename(c.dir, trash); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", c.name(), err)
+	}
+	c.gone = true
+	p.mu.Lock()
+	delete(p.containers, c.id)
+	p.mu.Unlock()
+	p.freeName(containerKey(c.pod.id, c.config.GetMetadata()), c.id)
+	if err := p.discard(ctx, c, trash); err != nil {
+		p.log.Warn("a removed container leaves something behind; the next start takes it away", "container", c.id, "error", err)
+	}
+	return nil
+}
+
+// discard takes away what a renamed record announces, then the record.
+func (p *Pods) discard(ctx context.Context, c *container, trash string) error {
+	if err := p.removeGroup(ctx, c); err != nil {
+		return err
+	}
+	if err := p.o.Images.RemoveRoot(ctx, c.id); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(p.ioDir(c.id)); err != nil {
+		return err
+	}
+	return os.RemoveAll(trash)
+}

@@ -1,0 +1,112 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/oci"
+	"slipway/sandbox/linux"
+)
+
+// UpdateResources changes the limits of a container that is created or runs.
+// Fields that are not set stay as they are; the result is in the next status.
+//
+// Errors: ErrNotFound, ErrState (it has ended), ErrInvalid, and what the kernel
+// refused, with the old limits kept.
+func (p *Pods) UpdateResources(ctx context.Context, id string, r *cri.LinuxContainerResources) error {
+	c, err := p.container(id)
+	if err != nil {
+		return err
+	}
+	c.pod.op.RLock()
+	defer c.pod.op.RUnlock()
+	c.op.Lock()
+	defer c.op.Unlock()
+	if err := p.updateResources(ctx, c, r); err != nil {
+		return fmt.Errorf("update resources of %s: %w", c.name(), err)
+	}
+	return nil
+}
+
+func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxContainerResources) error {
+	snap := *c.snapshot.Load()
+	if c.gone {
+		return ErrNotFound
+	}
+	if snap.State == Exited {
+		return fmt.Errorf("it has ended: %w", ErrState)
+	}
+	limits, err := oci.Resources(r, p.o.Host)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	merged := mergeResources(snap.Resources, r)
+	text, err := encodeMessage(merged)
+	if err != nil {
+		return err
+	}
+	if snap.State == Running {
+		g, err := p.group(c)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		if err := g.Update(ctx, limits); err != nil {
+			return err
+		}
+	}
+	if err := writeRecord(c.dir, resourcesFile, resourcesRecord{Version: formatVersion, Resources: text}); err != nil {
+		return err
+	}
+	c.resources, snap.Resources = merged, merged
+	c.snapshot.Store(&snap)
+	return nil
+}
+
+// mergeResources lays the fields that are set over the old ones.
+func mergeResources(old, set *cri.LinuxContainerResources) *cri.LinuxContainerResources {
+	merged := &cri.LinuxContainerResources{}
+	if old != nil {
+		merged = proto.Clone(old).(*cri.LinuxContainerResources)
+	}
+	if len(set.GetHugepageLimits()) > 0 {
+		merged.HugepageLimits = nil // a list is replaced, not added to
+	}
+	proto.Merge(merged, set)
+	return merged
+}
+
+// ReopenLog goes on in a new file at the container's log path: whoever rotates
+// has renamed the old one. No line is lost or split.
+//
+// Errors: ErrNotFound, ErrState (it does not run; no file is made then).
+func (p *Pods) ReopenLog(ctx context.Context, id string) error {
+	c, err := p.container(id)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if err := p.reopenLog(ctx, c); err != nil {
+		return fmt.Errorf("reopen log of %s: %w", c.name(), err)
+	}
+	return nil
+}
+
+func (p *Pods) reopenLog(ctx context.Context, c *container) error {
+	if c.process == nil {
+		return fmt.Errorf("it does not run: %w", ErrState)
+	}
+	if c.record.LogPath == "" {
+		return nil
+	}
+	fd, err := linux.OpenLog(c.record.LogPath)
+	if err != nil {
+		return err
+	}
+	defer linux.Close(fd)
+	return p.link.reopen(ctx, c.id, fd)
+}

@@ -1,0 +1,55 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// RemovePod stops a pod, removes its containers and forgets it. A pod that is
+// not there is removed.
+func (p *Pods) RemovePod(ctx context.Context, id string) error {
+	s, err := p.pod(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.op.Lock()
+	defer s.op.Unlock()
+	if err := p.removePod(ctx, s); err != nil {
+		return fmt.Errorf("remove %s: %w", podName(s.config.GetMetadata()), err)
+	}
+	return nil
+}
+
+func (p *Pods) removePod(ctx context.Context, s *pod) error {
+	if err := p.stopPod(ctx, s); err != nil {
+		return err
+	}
+	for _, c := range p.containersOf(s.id) {
+		if err := p.removeContainer(ctx, c); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	delete(p.pods, s.id)
+	p.mu.Unlock()
+	p.freeName(podKey(s.config.GetMetadata()), s.id)
+	return p.removePodRecords(s)
+}
+
+// removePodRecords forgets a stopped pod: the rename is the moment.
+func (p *Pods) removePodRecords(s *pod) error {
+	trash := filepath.Join(p.removingDir(), s.id)
+	if err := os.Rename(s.dir, trash); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return os.RemoveAll(trash)
+}

@@ -1,0 +1,210 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/sandbox/linux"
+	"slipway/sandbox/wire"
+)
+
+// recover makes the map of pods from the records and from what an adopted
+// keeper holds. What is found:
+//
+//	removing/<id>                   the removal goes on
+//	pod.json, no whole net.json     never came to be: undone
+//	stopped.json                    not ready
+//	pod.json of another boot        not ready, its containers ended by the reboot
+//	else                            ready
+func (p *Pods) recover(ctx context.Context, there []held) error {
+	keeps := make(map[string]*held, len(there))
+	for i := range there {
+		keeps[there[i].ID] = &there[i]
+		defer there[i].close() // what nobody took
+	}
+	entries, err := os.ReadDir(p.podsDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := p.recoverPod(ctx, e.Name(), keeps); err != nil {
+			p.quarantine(filepath.Join(p.podsDir(), e.Name()), err)
+		}
+	}
+	p.dropUnknown(ctx, keeps)
+	p.later("leftovers", p.removeLeftovers)
+	return nil
+}
+
+// quarantine moves a directory with a bad record out of the way, whole.
+func (p *Pods) quarantine(dir string, cause error) {
+	to := filepath.Join(p.o.Root, "quarantine", fmt.Sprintf("%s.%d", filepath.Base(dir), time.Now().Unix()))
+	err := os.MkdirAll(filepath.Dir(to), 0o700)
+	if err == nil {
+		err = os.Rename(dir, to)
+	}
+	p.log.Error("a record is bad; it was moved to quarantine", "from", dir, "to", to, "cause", cause, "error", err)
+}
+
+// readPod reads a pod's own records. nil, nil: there never was one.
+func (p *Pods) readPod(id string) (*pod, string, error) {
+	s := &pod{id: id, dir: p.podDir(id), config: &cri.PodSandboxConfig{}}
+	var r podRecord
+	switch err := readRecord(s.dir, podFile, &r); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", os.RemoveAll(s.dir) // died between mkdir and the record
+	case err != nil:
+		return nil, "", err
+	}
+	if r.ID != id {
+		return nil, "", fmt.Errorf("%s: holds the record of %q", s.dir, r.ID)
+	}
+	if err := decodeMessage(r.Config, s.config); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", filepath.Join(s.dir, podFile), err)
+	}
+	s.created, s.handler = r.Created, r.Handler
+	var n netRecord
+	switch err := readRecord(s.dir, netFile, &n); {
+	case err == nil:
+		s.network = &n
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, "", err
+	}
+	return s, r.Boot, nil
+}
+
+func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held) error {
+	s, boot, err := p.readPod(id)
+	if s == nil || err != nil {
+		return err
+	}
+	_, err = os.Stat(filepath.Join(s.dir, stoppedFile))
+	stopped := err == nil
+	whole := s.network != nil && s.network.State != netAttempting
+	if !stopped && !whole && boot == p.boot {
+		p.takeNamespaces(s, keeps)
+		p.undoRun(ctx, s)
+		return nil
+	}
+	ready := !stopped && boot == p.boot
+	p.publishPod(s, p.describe(s, ready))
+	p.made(podKey(s.config.GetMetadata()), &making{
+		what: podName(s.config.GetMetadata()), id: s.id, config: s.config,
+		fresh: func() bool { return s.snapshot.Load().Ready },
+	})
+	if ready {
+		p.takeNamespaces(s, keeps)
+		p.takeReaper(ctx, s, keeps)
+	}
+	if err := p.recoverContainers(ctx, s, boot, keeps); err != nil {
+		return err
+	}
+	if ready {
+		if err := p.restoreNamespaces(ctx, s); err != nil {
+			p.log.Error("a pod sandbox lost its namespaces; it is not ready any more", "pod", s.id, "error", err)
+			s.snapshot.Store(p.describe(s, false))
+		}
+	} else if s.network != nil && s.network.State != netHost {
+		p.later("network of a pod that is not ready", func(ctx context.Context) error {
+			s.op.Lock()
+			defer s.op.Unlock()
+			return p.stopPod(ctx, s)
+		})
+	}
+	return nil
+}
+
+// dropUnknown ends what the keeper holds and no record names: its start was cut
+// off before it was written down, so nobody was told of it.
+func (p *Pods) dropUnknown(ctx context.Context, keeps map[string]*held) {
+	for id, h := range keeps {
+		owner, _, _ := strings.Cut(id, "/")
+		_, isPod := p.pods[owner]
+		_, isContainer := p.containers[owner]
+		if (isPod || isContainer) && h.Kind != wire.KindExec {
+			continue
+		}
+		if fd, ok := h.Fds[wire.FdPidfd]; ok && h.Kind != wire.KindExec {
+			_ = linux.SignalProcess(fd, syscall.SIGKILL)
+		}
+		if err := p.link.drop(ctx, id); err != nil {
+			p.log.Warn("drop what no record names", "id", id, "error", err)
+		}
+	}
+}
+
+// removeLeftovers takes away what our own directories hold and no record names.
+func (p *Pods) removeLeftovers(ctx context.Context) error {
+	var errs []error
+	for _, id := range p.o.Images.Containers() {
+		if _, err := p.container(id); errors.Is(err, ErrNotFound) {
+			errs = append(errs, p.o.Images.RemoveRoot(ctx, id))
+		}
+	}
+	errs = append(errs, p.eachUnknown(filepath.Join(p.o.State, "io"), func(id string) error {
+		return os.RemoveAll(p.ioDir(id))
+	}))
+	errs = append(errs, p.eachUnknown(filepath.Join(p.o.State, "pods"), p.removeFiles))
+	errs = append(errs, p.finishRemovals(ctx))
+	return errors.Join(errs...)
+}
+
+func (p *Pods) eachUnknown(dir string, remove func(id string) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if p.known(e.Name()) {
+			continue
+		}
+		errs = append(errs, remove(e.Name()))
+	}
+	return errors.Join(errs...)
+}
+
+// known: a pod or container of this id is there or is being made.
+func (p *Pods) known(id string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.pods[id] != nil || p.containers[id] != nil {
+		return true
+	}
+	for _, m := range p.making {
+		if m.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// finishRemovals goes on with removals that were cut off.
+func (p *Pods) finishRemovals(ctx context.Context) error {
+	entries, err := os.ReadDir(p.removingDir())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		trash := filepath.Join(p.removingDir(), e.Name())
+		if spec, err := readSpec(trash); err == nil && spec.Linux != nil && spec.Linux.CgroupsPath != "" {
+			if err := p.killGroup(ctx, spec.Linux.CgroupsPath); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			errs = append(errs, p.o.Images.RemoveRoot(ctx, e.Name()), os.RemoveAll(p.ioDir(e.Name())))
+		}
+		errs = append(errs, os.RemoveAll(trash))
+	}
+	return errors.Join(errs...)
+}

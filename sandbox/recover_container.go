@@ -1,0 +1,203 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/sandbox/cgroup"
+	"slipway/sandbox/linux"
+	"slipway/sandbox/wire"
+)
+
+// nodeRebootCode is what a container reports that a reboot has ended.
+const nodeRebootCode = 255
+
+// recoverContainers reads the containers of a pod. State is which files exist:
+//
+//	no container.json         never came to be: taken away
+//	exit.json                 exited
+//	held by the keeper        running, or ended and not yet recorded
+//	started.json              running without a keeper: adopted, or ended unseen
+//	else                      created
+func (p *Pods) recoverContainers(ctx context.Context, s *pod, boot string, keeps map[string]*held) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		dir := filepath.Join(s.dir, e.Name())
+		c, err := p.readContainer(ctx, s, e.Name())
+		if err != nil {
+			p.quarantine(dir, err)
+			continue
+		}
+		if c == nil {
+			continue
+		}
+		p.publishContainer(c, c.describe())
+		p.made(containerKey(s.id, c.config.GetMetadata()), &making{
+			what: c.name(), id: c.id, config: c.config,
+			fresh: func() bool { return c.snapshot.Load().State == Created },
+		})
+		if err := p.recoverContainer(ctx, c, boot, keeps); err != nil {
+			p.log.Error("recover a container", "container", c.id, "error", err)
+		}
+	}
+	return nil
+}
+
+// readContainer reads a container's own records. nil, nil: there never was one.
+func (p *Pods) readContainer(ctx context.Context, s *pod, id string) (*container, error) {
+	c := &container{id: id, pod: s, dir: p.containerDir(s.id, id), config: &cri.ContainerConfig{}, ended: make(chan struct{})}
+	switch err := readRecord(c.dir, containerFile, &c.record); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := p.o.Images.RemoveRoot(ctx, id); err != nil {
+			return nil, err
+		}
+		return nil, os.RemoveAll(c.dir)
+	case err != nil:
+		return nil, err
+	}
+	if c.record.ID != id || c.record.Pod != s.id {
+		return nil, fmt.Errorf("%s: holds the record of %q in %q", c.dir, c.record.ID, c.record.Pod)
+	}
+	if err := decodeMessage(c.record.Config, c.config); err != nil {
+		return nil, err
+	}
+	var r resourcesRecord
+	switch err := readRecord(c.dir, resourcesFile, &r); {
+	case err == nil:
+		c.resources = &cri.LinuxContainerResources{}
+		return c, decodeMessage(r.Resources, c.resources)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, keeps map[string]*held) error {
+	var started processRecord
+	err := readRecord(c.dir, startedFile, &started)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	wasStarted := err == nil
+	h := keeps[c.id]
+	if wasStarted {
+		c.snapshot.Store(c.snapshot.Load().running(started.Pid, unixNano(started.At)))
+	}
+	var e exitRecord
+	switch err := readRecord(c.dir, exitFile, &e); {
+	case err == nil:
+		p.finish(c, e)
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	switch {
+	case boot != p.boot:
+		p.finish(c, exitRecord{
+			Version: formatVersion, Code: nodeRebootCode, Reason: ReasonNodeReboot,
+			FinishedAt: time.Now().UnixNano(), Message: "the node was rebooted",
+		})
+	case h != nil && h.Exit != nil:
+		x := h.Exit
+		p.finish(c, exitRecord{
+			Version: formatVersion, Code: x.Code, Signal: x.Signal, OOM: x.OOM,
+			Unknown: x.Unknown, FinishedAt: x.FinishedAt, Reason: x.Reason,
+		})
+	case h != nil || wasStarted:
+		return p.takeContainer(ctx, c, started, keeps)
+	default:
+		return p.removeGroup(ctx, c) // a start that was cut off before the record
+	}
+	return nil
+}
+
+// takeContainer takes over a container that runs, or records that it has ended
+// unseen.
+func (p *Pods) takeContainer(ctx context.Context, c *container, started processRecord, keeps map[string]*held) error {
+	pr, err := p.takeProcess(ctx, c.id, wire.KindContainer, started, keeps, func() (map[string]int, error) { return p.reopenPlumbing(c) })
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		p.finish(c, exitRecord{
+			Version: formatVersion, Code: 255, Unknown: true,
+			FinishedAt: time.Now().UnixNano(), Reason: ReasonUnknown,
+		})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.process = pr
+	at := unixNano(started.At)
+	if started.Pid == 0 { // spawned, and the daemon died before it was written down
+		ticks, err := startTime(pr.pid)
+		if err != nil {
+			return err
+		}
+		at = time.Now()
+		if err := writeRecord(c.dir, startedFile, processRecord{Version: formatVersion, Pid: pr.pid, StartTime: ticks, At: at.UnixNano()}); err != nil {
+			return err
+		}
+	}
+	c.snapshot.Store(c.snapshot.Load().running(pr.pid, at))
+	return nil
+}
+
+// reopenPlumbing opens again, by name, what a container's output goes through:
+// both processes that held it have died. The staging pipe of the log had no
+// name; what was in it is lost, at most one batch.
+func (p *Pods) reopenPlumbing(c *container) (fds map[string]int, err error) {
+	f := newFiles()
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	if f.named[wire.FdRecord], err = syscall.Open(c.dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0); err != nil {
+		delete(f.named, wire.FdRecord)
+		return nil, err
+	}
+	if c.record.LogPath != "" {
+		log, err := linux.OpenLog(c.record.LogPath)
+		if err != nil {
+			p.log.Error("log of a recovered container", "container", c.id, "error", err)
+		} else {
+			f.named[wire.FdLog] = log
+		}
+	}
+	for _, name := range []string{wire.FdStdout, wire.FdStderr, "stdin"} {
+		fd, err := syscall.Open(filepath.Join(p.ioDir(c.id), name), syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+		if err == nil {
+			f.named[name] = fd
+		}
+	}
+	var stage [2]int
+	if err := syscall.Pipe2(stage[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		return nil, err
+	}
+	f.named[wire.FdStageR], f.named[wire.FdStageW] = stage[0], stage[1]
+	g, err := p.group(c)
+	if err != nil {
+		if errors.Is(err, cgroup.ErrNotFound) {
+			return f.named, nil
+		}
+		return nil, err
+	}
+	defer g.Close()
+	if oom, err := g.OOM(); err == nil {
+		f.named[wire.FdOOM] = oom
+	}
+	return f.named, nil
+}
