@@ -17,14 +17,14 @@ type tree map[string]entry
 type entry struct {
 	mode    int64 // permission and set-id bits
 	dir     bool
-	link    string // hard link to this path of the same tree
+	link    string // hard link to this path of the same tree; mode is the target's, since unpackers set it again
 	symlink string
 	data    []byte
 }
 
 func (t tree) dir(name string, mode int64)            { t[name] = entry{dir: true, mode: mode} }
 func (t tree) file(name string, mode int64, d string) { t[name] = entry{mode: mode, data: []byte(d)} }
-func (t tree) hard(name, target string)               { t[name] = entry{link: target} }
+func (t tree) hard(name, target string)               { t[name] = entry{link: target, mode: t[target].mode} }
 func (t tree) soft(name, target string)               { t[name] = entry{symlink: target, mode: 0o777} }
 
 // copy puts the host's file at name.

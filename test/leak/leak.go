@@ -14,8 +14,8 @@ type Scope struct {
 	Cgroups []string
 	// Dirs are the directories whose files count, by path.
 	Dirs []string
-	// Ignore matches findings ("kind: what") that may stay; nil: none.
-	Ignore *regexp.Regexp
+	// Ignore says which findings ("kind: what") may stay; nil: none.
+	Ignore func(finding string) bool
 }
 
 // Snapshot is what was there at one moment: "kind: what" -> its value, "" where
@@ -45,7 +45,7 @@ func Take(ctx context.Context, scope Scope) (Snapshot, error) {
 		}
 	}
 	for finding := range s {
-		if scope.Ignore != nil && scope.Ignore.MatchString(finding) {
+		if scope.Ignore != nil && scope.Ignore(finding) {
 			delete(s, finding)
 		}
 	}

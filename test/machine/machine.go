@@ -87,6 +87,9 @@ func host() (code int, err error) {
 	defer func() {
 		err = errors.Join(err, removeCgroups("/"+filepath.Base(dir)), os.RemoveAll(dir))
 	}()
+	if err := os.Chmod(dir, 0o711); err != nil { // a user namespace's root must get through
+		return 1, err
+	}
 	cmd := again(stageInit, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID,

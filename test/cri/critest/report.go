@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// spec is the part of ginkgo's JSON report that the summary needs.
+type spec struct {
+	ContainerHierarchyTexts []string
+	LeafNodeType            string
+	LeafNodeText            string
+	State                   string
+	RunTime                 time.Duration
+	Failure                 struct{ Message string }
+}
+
+func (s spec) text() string {
+	return strings.Join(append(slices.Clone(s.ContainerHierarchyTexts), s.LeafNodeText), " ")
+}
+
+// readReport returns every spec of a report, and anything else that failed (a
+// BeforeSuite, say).
+func readReport(file string) ([]spec, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var suites []struct{ SpecReports []spec }
+	if err := json.Unmarshal(data, &suites); err != nil {
+		return nil, err
+	}
+	var specs []spec
+	for _, suite := range suites {
+		for _, s := range suite.SpecReports {
+			if s.LeafNodeType == "It" || !slices.Contains([]string{"passed", "skipped"}, s.State) {
+				specs = append(specs, s)
+			}
+		}
+	}
+	if len(specs) == 0 {
+		return nil, errors.New("no specs in it")
+	}
+	return specs, nil
+}
+
+// summary prints what failed and what was skipped and why, then the count, and
+// reports whether all is well: something passed and nothing failed.
+func summary(w io.Writer, specs []spec, took time.Duration) bool {
+	passed, skipped, failed := 0, 0, 0
+	reasons := map[string]int{}
+	for _, s := range specs {
+		switch s.State {
+		case "passed":
+			passed++
+		case "skipped", "pending":
+			if reason := skipReason(s); reason != "" {
+				skipped++
+				reasons[reason]++
+			}
+		default:
+			failed++
+			message, _, _ := strings.Cut(strings.TrimSpace(s.Failure.Message), "\n\n")
+			fmt.Fprintf(w, "critest: %s: %s\n    %s\n", strings.ToUpper(s.State), s.text(), strings.ReplaceAll(message, "\n", "\n    "))
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(w, "critest: %d skipped: %s\n", reasons[reason], reason)
+	}
+	fmt.Fprintf(w, "critest: %d passed, %d failed, %d skipped (%.0f s)\n", passed, failed, skipped, took.Seconds())
+	return failed == 0 && passed > 0
+}
+
+// skipReason is the reason a spec was skipped, "" when it was not asked for
+// (-focus, -skip, benchmarks).
+func skipReason(s spec) string {
+	if s.Failure.Message != "" {
+		return strings.TrimSpace(s.Failure.Message)
+	}
+	for _, known := range skips() {
+		if regexp.MustCompile(known.name).MatchString(s.text()) {
+			return fmt.Sprintf("%q: %s", s.LeafNodeText, known.reason)
+		}
+	}
+	return ""
+}
