@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -87,13 +86,25 @@ func (d dir) read(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRead))
-	if err != nil {
-		return "", errnoOf(err)
+	defer unix.Close(fd)
+	var start [4096]byte // memory.stat fits; only cgroup.procs is larger
+	text := start[:0]
+	for len(text) < maxRead {
+		if len(text) == cap(text) {
+			text = slices.Grow(text, len(text))
+		}
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return "", err
+		case n == 0:
+			return string(text), nil
+		default:
+			text = text[:len(text)+n]
+		}
 	}
-	return string(text), nil
+	return "", unix.EFBIG
 }
 
 // write sets one control file in one write, as the kernel wants it.
@@ -111,15 +122,6 @@ func (d dir) write(name, value string) error {
 			return err
 		}
 	}
-}
-
-// errnoOf drops the path that os puts before an errno; callers name the object.
-func errnoOf(err error) error {
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno
-	}
-	return err
 }
 
 // gone tells that a directory was removed while we looked.
