@@ -1,46 +1,101 @@
 package linux
 
 import (
-	"io/fs"
-	"syscall"
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// OpenProcess returns a pidfd (close-on-exec) of a process. Whether it is the
-// one that was meant is the caller's to check, once the pidfd is there.
-// Errors: syscall.ESRCH when there is none.
-func OpenProcess(pid int) (int, error) { return unix.PidfdOpen(pid, 0) }
-
-// SignalProcess sends a signal to the process behind a pidfd and to no other.
-// Errors: syscall.ESRCH when it has been reaped.
-func SignalProcess(pidfd int, s syscall.Signal) error {
-	return unix.PidfdSendSignal(pidfd, s, nil, 0)
-}
-
-// ProcessEnded says whether the process behind a pidfd has ended, reaped or not.
-func ProcessEnded(pidfd int) bool {
-	p := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 0)
-	return err == nil && n == 1
-}
-
-// OpenNamespace opens a namespace by its bind or its name below /proc.
-func OpenNamespace(path string) (int, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+// PidOf gives the number of a pidfd's process in the namespace of our /proc;
+// syscall.ESRCH when it has been reaped. Between this call and the use of the
+// number the process can end; check the pidfd afterwards (Alive).
+func PidOf(pidfd int) (int, error) {
+	b, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
 	if err != nil {
-		return -1, &fs.PathError{Op: "open namespace", Path: path, Err: err}
+		return 0, err
 	}
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.NSFS_MAGIC {
-		unix.Close(fd)
-		return -1, &fs.PathError{Op: "open namespace", Path: path, Err: unix.EINVAL}
+	for line := range bytes.Lines(b) {
+		v, ok := bytes.CutPrefix(line, []byte("Pid:"))
+		if !ok {
+			continue
+		}
+		pid, err := strconv.Atoi(string(bytes.TrimSpace(v)))
+		if err != nil || pid <= 0 {
+			return 0, fmt.Errorf("process of pidfd: %w", unix.ESRCH)
+		}
+		return pid, nil
+	}
+	return 0, fmt.Errorf("not a pidfd: %w", unix.EBADF)
+}
+
+// Alive tells whether a pidfd's process has not been reaped.
+func Alive(pidfd int) error {
+	if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err != nil {
+		return fmt.Errorf("process: %w", err)
+	}
+	return nil
+}
+
+// ProcOf opens, without reading it, the procfs that a process has mounted at
+// /proc in its own mount namespace. It must be the root of a procfs; a
+// container that may mount can put anything there (CVE-2025-52881).
+func ProcOf(pidfd int) (int, error) {
+	pid, err := PidOf(pidfd)
+	if err != nil {
+		return -1, err
+	}
+	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("root of process %d: %w", pid, err)
+	}
+	defer unix.Close(root)
+	fd, err := openat2(root, "proc", unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("/proc of process %d: %w", pid, err)
+	}
+	if err = isProcfs(fd); err == nil {
+		err = Alive(pidfd)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("/proc of process %d: %w", pid, err)
 	}
 	return fd, nil
 }
 
-// Dup returns a close-on-exec copy of fd.
-func Dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) }
+// Proc opens our own /proc, checked to be the root of a procfs.
+func Proc() (int, error) {
+	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /proc: %w", err)
+	}
+	if err := isProcfs(fd); err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("/proc: %w", err)
+	}
+	return fd, nil
+}
 
-// Close closes fd.
-func Close(fd int) error { return unix.Close(fd) }
+// procRoot is the inode number of the root of every procfs.
+const procRoot = 1
+
+func isProcfs(fd int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != procRoot {
+		return fmt.Errorf("not a procfs: %w", unix.EINVAL)
+	}
+	return nil
+}
