@@ -70,8 +70,8 @@ func (s *imageService) ImageFsInfo(context.Context, *cri.ImageFsInfoRequest) (*c
 	usage := []*cri.FilesystemUsage{{
 		Timestamp:  time.Now().UnixNano(),
 		FsId:       &cri.FilesystemIdentifier{Mountpoint: fs.Mountpoint},
-		UsedBytes:  &cri.UInt64Value{Value: fs.Bytes},
-		InodesUsed: &cri.UInt64Value{Value: fs.Inodes},
+		UsedBytes:  value(fs.Bytes),
+		InodesUsed: value(fs.Inodes),
 	}}
 	return &cri.ImageFsInfoResponse{ImageFilesystems: usage, ContainerFilesystems: usage}, nil
 }
