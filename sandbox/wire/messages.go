@@ -83,10 +83,10 @@ type Spawn struct {
 	TimeoutMS int64 `json:"timeoutMs,omitempty"`
 }
 
-// Spawned answers Spawn. Descriptors: the pidfd, then the offered ones in the order of Spawn.Want.
+// Spawned answers Spawn. Descriptors: the pidfd unless Pid is 0, then the offered ones in the order of Spawn.Want.
 type Spawned struct {
 	ID  string `json:"id"`
-	Pid int    `json:"pid"` // in the keeper's PID namespace
+	Pid int    `json:"pid"` // in the keeper's PID namespace; 0: the program has done its work and ended (a pod)
 	OOM uint64 `json:"oomBase,omitempty"`
 }
 
