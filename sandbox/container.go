@@ -31,9 +31,8 @@ type container struct {
 	ended chan struct{} // closed when a started container has ended and its cgroup is gone
 	over  sync.Once     // closes ended
 
-	usage   sync.Mutex // guards sample
-	sample  sample
-	execSeq atomic.Uint64 // numbers execs
+	usage  sync.Mutex // guards sample
+	sample sample
 
 	snapshot atomic.Pointer[Container]
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -77,10 +76,11 @@ func (p *Pods) execSync(ctx context.Context, c *container, cmd []string, timeout
 	}
 }
 
-// running exec: what has to be taken back when it has ended.
+// exec is a command that runs: what has to be taken back when it has ended.
 type exec struct {
 	p     *Pods
-	id    string
+	name  string // of its cgroup
+	id    string // for the keeper: the container's and the name
 	pidfd int
 	group *cgroup.Group // of its own, nil where the hierarchy has none
 	exit  chan wire.Exit
@@ -90,7 +90,8 @@ type exec struct {
 func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, errs *capture) (_ *exec, err error) {
 	f := newFiles()
 	defer f.close()
-	e := &exec{p: p, id: c.id + "/" + strconv.FormatUint(c.execSeq.Add(1), 10), pidfd: -1, exit: make(chan wire.Exit, 1)}
+	name := "exec-" + newID()[:12]
+	e := &exec{p: p, name: name, id: c.id + "/" + name, pidfd: -1, exit: make(chan wire.Exit, 1)}
 	defer func() {
 		if err != nil {
 			e.end()
@@ -159,7 +160,7 @@ func (p *Pods) execProgram(c *container, cmd []string, f *files, e *exec) (*prog
 	}
 	defer g.Close()
 	join := g
-	switch child, err := g.Child("exec-" + strconv.FormatUint(c.execSeq.Load(), 10)); {
+	switch child, err := g.Child(e.name); {
 	case err == nil:
 		e.group, join = child, child
 	case !errors.Is(err, cgroup.ErrUnsupported):

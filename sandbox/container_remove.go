@@ -19,11 +19,15 @@ func (p *Pods) RemoveContainer(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.stopContainer(ctx, c, 0); err != nil {
+		return err
+	}
 	c.pod.op.RLock()
 	defer c.pod.op.RUnlock()
 	return p.removeContainer(ctx, c)
 }
 
+// removeContainer does it; c.pod.op is held.
 func (p *Pods) removeContainer(ctx context.Context, c *container) error {
 	if err := p.stopContainer(ctx, c, 0); err != nil {
 		return err

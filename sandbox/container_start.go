@@ -90,11 +90,14 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 	defer u.run(ctx, &err)
 
 	u.add(func(ctx context.Context) error { return p.removeGroup(ctx, c) })
-	group, err := p.o.Cgroups.Create(ctx, p.cgroupPath(c.pod, c.id), p.limits(c, spec))
+	group, err := p.o.Cgroups.Create(ctx, p.cgroupPath(c.pod, c.id), spec.Linux.Resources)
 	if err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	defer group.Close()
+	if err := p.limit(ctx, c, group); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
 
 	files := newFiles()
 	defer files.close()
@@ -164,12 +167,16 @@ func readSpec(dir string) (*specs.Spec, error) {
 	return spec, nil
 }
 
-// limits are those of the spec, as updated before the start.
-func (p *Pods) limits(c *container, spec *specs.Spec) *specs.LinuxResources {
+// limit applies what was updated between create and start.
+func (p *Pods) limit(ctx context.Context, c *container, g *cgroup.Group) error {
 	if c.resources == nil {
-		return spec.Linux.Resources
+		return nil
 	}
-	return oci.MergeResources(spec.Linux.Resources, c.resources)
+	limits, err := oci.Resources(c.resources, p.o.Host)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return g.Update(ctx, limits)
 }
 
 // files are the fds of one start: what the keeper keeps by name, and what is

@@ -27,8 +27,6 @@ func (p *Pods) StopContainer(ctx context.Context, id string, grace time.Duration
 	if err != nil {
 		return err
 	}
-	c.pod.op.RLock()
-	defer c.pod.op.RUnlock()
 	return p.stopContainer(ctx, c, grace)
 }
 

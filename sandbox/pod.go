@@ -28,6 +28,7 @@ type pod struct {
 	// What follows is guarded by op, held whole, or by being the one who makes
 	// or recovers the pod; namespaces and reaper also by holders, below.
 	network *netRecord
+	gone    bool // removed: whoever waited for op finds nothing
 
 	// holders guards what a container's start may add to.
 	holders    sync.Mutex

@@ -27,6 +27,9 @@ func (p *Pods) RemovePod(ctx context.Context, id string) error {
 }
 
 func (p *Pods) removePod(ctx context.Context, s *pod) error {
+	if s.gone {
+		return nil
+	}
 	if err := p.stopPod(ctx, s); err != nil {
 		return err
 	}
@@ -35,6 +38,7 @@ func (p *Pods) removePod(ctx context.Context, s *pod) error {
 			return err
 		}
 	}
+	s.gone = true
 	p.mu.Lock()
 	delete(p.pods, s.id)
 	p.mu.Unlock()

@@ -32,6 +32,9 @@ func (p *Pods) StopPod(ctx context.Context, id string) error {
 // stopPod undoes what runPod made, in reverse, from the records; s.op is held
 // whole. Each step may be repeated. The record stays, and says stopped.
 func (p *Pods) stopPod(ctx context.Context, s *pod) error {
+	if s.gone {
+		return nil
+	}
 	if snap := s.snapshot.Load(); snap != nil && snap.Ready {
 		s.snapshot.Store(p.describe(s, false)) // not ready from here on, however far it gets
 	}

@@ -65,3 +65,17 @@ func Unmount(path string) error {
 	}
 	return &fs.PathError{Op: "unmount", Path: path, Err: err}
 }
+
+// OpenNamespace opens a namespace by its bind or its name below /proc.
+func OpenNamespace(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open namespace", Path: path, Err: err}
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.NSFS_MAGIC {
+		unix.Close(fd)
+		return -1, &fs.PathError{Op: "open namespace", Path: path, Err: unix.EINVAL}
+	}
+	return fd, nil
+}
