@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/logfile"
-	"slipway/sandbox/wire"
 )
 
 // batch moves up to 64 KiB of one stream into the log; it returns 0 when there
