@@ -174,11 +174,12 @@ func TestDetachPluginMissing(t *testing.T) {
 func TestDetachHangs(t *testing.T) {
 	b := newBench(t)
 	b.chain("10-net.conflist", "net", nil, map[string]act{"DEL": {Hang: true}})
-	b.open(time.Second)
+	b.open(0)
 	full, err := b.net.Attach(t.Context(), pod("pod1"), b.attempt(pod("pod1")))
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.open(time.Second)
 	mustContain(t, b.net.Detach(t.Context(), pod("pod1"), full), "fake-b", "killed")
 	c := b.calls()[2]
 	eventually(t, "end of the plugin's child", func() bool { return gone(c.Child) && gone(c.Pid) })
