@@ -171,7 +171,7 @@ func TestKillNamesWhoStays(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	who := stuck.Processes[0]
-	if stuck.Total != 1 || who.Pid != cmd.Process.Pid || who.Name != "sleep" || who.State != "D" || who.Wait == "" {
+	if stuck.Total != 1 || who.Pid != cmd.Process.Pid || who.Name == "" || who.State != "D" || who.Wait == "" {
 		t.Errorf("named %+v", stuck)
 	}
 	t.Log(err)

@@ -209,7 +209,7 @@ func TestStuckErrorIsBothReasons(t *testing.T) {
 	if !errors.Is(e, ErrStuck) || !errors.Is(e, os.ErrDeadlineExceeded) {
 		t.Error("a reason is lost")
 	}
-	want := `kill cgroup "/x": 3 processes stay: 7 ("a) b", state D, waits in f) and 2 more: i/o timeout`
+	want := `kill cgroup "/x": 3 left: 7 ("a) b", state D, waits in f) and 2 more: i/o timeout`
 	if e.Error() != want {
 		t.Errorf("got  %s\nwant %s", e, want)
 	}

@@ -45,17 +45,14 @@ func (g *Group) removeOnce() error {
 		if d.File == nil {
 			continue
 		}
-		if err := g.removeFrom(i, d); err != nil && !gone(err) {
+		if err := g.removeFrom(d); err != nil && !gone(err) {
 			errs = append(errs, fmt.Errorf("%s: %w", g.tree.all[i].name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (g *Group) removeFrom(i int, d dir) error {
-	if err := clearDir(d); err != nil {
-		return err
-	}
+func (g *Group) removeFrom(d dir) error {
 	up, err := parentOf(d)
 	if err != nil {
 		return err
@@ -65,6 +62,13 @@ func (g *Group) removeFrom(i int, d dir) error {
 	name := path.Base(g.path)
 	same, err := sameDir(up, name, d)
 	if err != nil || !same {
+		return err
+	}
+	err = unix.Unlinkat(up.fd(), name, unix.AT_REMOVEDIR)
+	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	if err := clearDir(d); err != nil {
 		return err
 	}
 	return unix.Unlinkat(up.fd(), name, unix.AT_REMOVEDIR)

@@ -38,7 +38,7 @@ func (e *StuckError) Error() string {
 	if e.Total > len(who) {
 		more = fmt.Sprintf(" and %d more", e.Total-len(who))
 	}
-	return fmt.Sprintf("%s cgroup %q: %d processes stay: %s%s: %v", e.Op, e.Path, e.Total, strings.Join(who, ", "), more, e.Cause)
+	return fmt.Sprintf("%s cgroup %q: %d left: %s%s: %v", e.Op, e.Path, e.Total, strings.Join(who, ", "), more, e.Cause)
 }
 
 // Unwrap returns both reasons.

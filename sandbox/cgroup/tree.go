@@ -92,12 +92,9 @@ func (t *Tree) open(mounts []mount) error {
 			continue // a v1 controller left over beside v2 is somebody else's
 		}
 		h, err := openHierarchy(m)
-		if err != nil && m.unified && !t.v2 {
-			t.log.Warn("cgroup2 tree not used", "err", err)
+		if err != nil { // out of reach here: as if it were not mounted
+			t.log.Warn("cgroup hierarchy not used", "err", err)
 			continue
-		}
-		if err != nil {
-			return err
 		}
 		if m.unified {
 			t.two = len(t.all)
