@@ -34,7 +34,7 @@ const answerTime = time.Second
 //
 // A socket that nobody answers is replaced; one that is answered is an error.
 func Listen(o ListenOptions) (net.Listener, error) {
-	path, err := SocketPath(o.Address)
+	path, err := socketPath(o.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func Listen(o ListenOptions) (net.Listener, error) {
 	return l, nil
 }
 
-// SocketPath returns the path that an address such as unix:///run/x.sock names.
-func SocketPath(address string) (string, error) {
+// socketPath returns the path that an address such as unix:///run/x.sock names.
+func socketPath(address string) (string, error) {
 	path := strings.TrimPrefix(address, "unix://")
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("address %q: only unix:///path is possible, with an absolute path", address)

@@ -43,7 +43,7 @@ func serveStreaming(t *testing.T, pods *fakePods, images *fakeImages, streaming 
 	}
 	srv := New(Options{
 		Pods: pods, Images: images, Log: log, Version: "1.2.3",
-		Config:   map[string]string{"sandboxImage": "example/pause:1"},
+		Config:   func() any { return map[string]string{"sandboxImage": "example/pause:1"} },
 		Features: Features{RecursiveReadOnlyMounts: true, SupplementalGroupsPolicy: true},
 	})
 	done := make(chan error, 1)

@@ -22,16 +22,16 @@ const (
 	minPing       = 10 * time.Second
 )
 
-// Options say what is served. All fields but Config and Features are needed.
+// Options say what is served. All fields but Features are needed.
 type Options struct {
 	Pods    Pods
 	Images  Images
 	Log     *slog.Logger
 	Version string // of this program, such as "0.1.0"
 
-	// Config is shown as JSON by verbose Status, key "config". kubeadm reads
-	// its field sandboxImage.
-	Config any
+	// Config returns what verbose Status shows as JSON under the key "config".
+	// kubeadm reads its field sandboxImage.
+	Config func() any
 
 	Features Features
 }

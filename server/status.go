@@ -68,7 +68,7 @@ func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*c
 	}
 	var err error
 	resp.Info, err = info(map[string]any{
-		"config":            s.o.Config,
+		"config":            s.o.Config(),
 		"cniconfig":         s.pods.NetworkConfig(),
 		"lastCNILoadStatus": cniStatus,
 		"golang":            runtime.Version(),

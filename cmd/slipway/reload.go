@@ -1,0 +1,85 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+	"sync/atomic"
+
+	"slipway/conf"
+)
+
+// shared is the configuration in force, read by requests while a reload
+// replaces it.
+type shared struct {
+	p atomic.Pointer[conf.Config]
+}
+
+func newShared(c conf.Config) *shared {
+	s := &shared{}
+	s.p.Store(&c)
+	return s
+}
+
+// shownConfig is the configuration as verbose Status tells it.
+type shownConfig struct {
+	SandboxImage string   `json:"sandboxImage"` // kubeadm reads it
+	Root         string   `json:"root"`
+	State        string   `json:"state"`
+	CNIConfDir   string   `json:"cniConfDir"`
+	CNIBinDirs   []string `json:"cniBinDirs"`
+	RegistryDir  string   `json:"registryDir"`
+	CgroupParent string   `json:"cgroupParent"`
+	LogLevel     string   `json:"logLevel"`
+}
+
+func (s *shared) shown() any {
+	c := s.p.Load()
+	return shownConfig{
+		SandboxImage: c.SandboxImage,
+		Root:         c.Root,
+		State:        c.State,
+		CNIConfDir:   c.CNIConfDir,
+		CNIBinDirs:   c.CNIBinDirs,
+		RegistryDir:  c.RegistryDir,
+		CgroupParent: c.CgroupParent,
+		LogLevel:     c.LogLevel,
+	}
+}
+
+// reload reads the configuration again and takes over what can change while
+// running. A configuration that is wrong changes nothing.
+func (d *daemon) reload() {
+	next, err := d.settings.load()
+	if err == nil {
+		err = next.Validate()
+	}
+	if err != nil {
+		d.log.Error("configuration not reloaded; the old one stays in force", "error", err)
+		return
+	}
+	was := *d.config.p.Load()
+	now, wait := was.Reload(next)
+	wait = append(wait, keepBuilt(was, &now)...)
+	d.config.p.Store(&now)
+	d.level.Set(now.Level())
+	d.log.Info("configuration reloaded", "log_level", now.LogLevel)
+	if len(wait) > 0 {
+		slices.Sort(wait)
+		d.log.Warn("changes that wait for a restart", "keys", wait)
+	}
+}
+
+// keepBuilt takes back the reloadable keys that rooms were given when they
+// were built and do not ask for again, and names those that differ.
+func keepBuilt(was conf.Config, now *conf.Config) (wait []string) {
+	if now.RegistryDir != was.RegistryDir {
+		now.RegistryDir, wait = was.RegistryDir, append(wait, "registry_dir")
+	}
+	if !reflect.DeepEqual(now.DefaultUlimits, was.DefaultUlimits) {
+		now.DefaultUlimits, wait = was.DefaultUlimits, append(wait, "default_ulimits")
+	}
+	if !reflect.DeepEqual(now.AbsentMountSources, was.AbsentMountSources) {
+		now.AbsentMountSources, wait = was.AbsentMountSources, append(wait, "absent_mount_sources")
+	}
+	return wait
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"slipway/cni"
+	"slipway/conf"
+	"slipway/imagestore"
+	"slipway/sandbox"
+	"slipway/sandbox/cgroup"
+	"slipway/sandbox/seccomp"
+	"slipway/server"
+)
+
+// closeTime bounds the orderly end of the rooms.
+const closeTime = 30 * time.Second
+
+// rooms are the parts of the daemon, each knowing only those before it.
+type rooms struct {
+	images  *imagestore.Store
+	network *cni.Network
+	pods    *sandbox.Pods
+	server  *server.Server
+}
+
+// open builds the rooms from the configuration and finds again what runs.
+// shown is the configuration as verbose Status tells it.
+func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any) (_ *rooms, err error) {
+	r := &rooms{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	r.images, err = imagestore.Open(ctx, imagestore.Options{
+		Root:        c.Root,
+		RegistryDir: c.RegistryDir,
+		Log:         log.With("room", "images"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("images: %w", err)
+	}
+	r.network, err = cni.New(cni.Options{
+		ConfDir:  c.CNIConfDir,
+		BinDirs:  c.CNIBinDirs,
+		CacheDir: filepath.Join(c.Root, "cni"),
+		Log:      log.With("room", "network"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("network: %w", err)
+	}
+	r.pods, err = openPods(ctx, c, r.images, r.network, log)
+	if err != nil {
+		return nil, fmt.Errorf("pods: %w", err)
+	}
+	r.server = server.New(server.Options{
+		Pods:    r.pods,
+		Images:  r.images,
+		Log:     log.With("room", "cri"),
+		Version: version,
+		Config:  shown,
+		Features: server.Features{
+			RecursiveReadOnlyMounts:  true, // Linux 5.12, below what slipway runs on
+			SupplementalGroupsPolicy: true,
+		},
+	})
+	return r, nil
+}
+
+// openPods asks the host what it offers and opens the owner of pods.
+func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, network *cni.Network, log *slog.Logger) (*sandbox.Pods, error) {
+	keeper, err := keeperBinary()
+	if err != nil {
+		return nil, err
+	}
+	host, err := sandbox.ProbeHost(ulimits(c.DefaultUlimits))
+	if err != nil {
+		return nil, err
+	}
+	cgroups, err := cgroup.New(cgroup.Options{Log: log.With("room", "cgroups")})
+	if err != nil {
+		return nil, err
+	}
+	return sandbox.Open(ctx, sandbox.Options{
+		Root:                c.Root,
+		State:               c.State,
+		NetNSDir:            c.NetNSDir,
+		CgroupParent:        c.CgroupParent,
+		KeeperBinary:        keeper,
+		MakeAbsentSources:   !slices.Contains(c.AbsentMountSources, "/"),
+		RejectAbsentSources: c.AbsentMountSources,
+		Host:                host,
+		Images:              images,
+		Network:             network,
+		Cgroups:             cgroups,
+		Profiles:            &seccomp.Cache{},
+		Log:                 log.With("room", "pods"),
+	})
+}
+
+// close ends the rooms in the opposite order. Containers go on.
+func (r *rooms) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	var errs []error
+	if r.pods != nil {
+		errs = append(errs, r.pods.Close(ctx))
+	}
+	if r.network != nil {
+		errs = append(errs, r.network.Close())
+	}
+	if r.images != nil {
+		errs = append(errs, r.images.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// keeperBinary finds the other program of slipway: it lies beside this one.
+func keeperBinary() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), "slipway-keeper")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("slipway-keeper must lie beside slipway: %w", err)
+	}
+	return path, nil
+}
+
+func ulimits(limits []conf.Ulimit) []specs.POSIXRlimit {
+	var out []specs.POSIXRlimit
+	for _, l := range limits {
+		out = append(out, specs.POSIXRlimit{Type: l.Type(), Soft: l.Soft, Hard: l.Hard})
+	}
+	return out
+}
