@@ -103,7 +103,7 @@ func TestLosslessUnderKillOfKeeper(t *testing.T) {
 			socket, p := startKeeper(t, dir)
 			d, _, _ := connect(t, socket)
 			b := newBox(t, dir, "c1")
-			b.write(d, "SLIPWAY_TEST_PAUSE_US=50", "SLIPWAY_TEST_LINE=40")
+			b.write(d, "SLIPWAY_TEST_LINE=40")
 			for range 40 {
 				time.Sleep(time.Duration(rand.IntN(15)) * time.Millisecond)
 				ck(t, p.Kill())
