@@ -20,6 +20,7 @@ RACE := ./cni/... ./conf/... ./imagestore/... ./oci/... ./sandbox/logfile/... ./
 
 FUZZTIME ?= 30s
 CRITEST_FLAGS ?=
+DEMO_FLAGS ?=
 
 .PHONY: help
 help: ## show this help
@@ -34,8 +35,9 @@ build: ## build bin/slipway and bin/slipway-keeper
 demo: ## install, build, and run a pod from nothing to nothing
 	@hack/install.sh demo
 	@$(MAKE) --no-print-directory build cni
-	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/demo ./hack/demo
-	@$(BIN)/demo
+	@go build -trimpath -ldflags '-s -w' -o $(BIN)/demo-app ./hack/demo/app
+	@go build -trimpath -o $(BIN)/demo ./hack/demo
+	@$(BIN)/demo $(DEMO_FLAGS)
 
 .PHONY: test
 test: deps ## install what is missing, check, and run every test (as root)
