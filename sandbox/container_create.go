@@ -62,6 +62,9 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.makeSources(ctx, c.config); err != nil {
+		return err
+	}
 	u.add(func(ctx context.Context) error { return p.o.Images.RemoveRoot(ctx, c.id) })
 	root, err := p.o.Images.NewRoot(ctx, img.ID, c.id)
 	if err != nil {

@@ -28,7 +28,7 @@ func (p *Pods) joinNamespaces(ctx context.Context, c *container, f *files, b *pr
 		if err != nil {
 			return fmt.Errorf("PID namespace of the pod: %w", err)
 		}
-		b.PidInit, b.PidInitPid = r.pidfd, r.pid
+		b.PidInit = r.pidfd
 	case cri.NamespaceMode_TARGET:
 		t, err := p.container(o.GetTargetId())
 		if err != nil {
@@ -42,7 +42,7 @@ func (p *Pods) joinNamespaces(ctx context.Context, c *container, f *files, b *pr
 		if err != nil {
 			return fmt.Errorf("target %q of the PID namespace: %w", t.id, err)
 		}
-		b.PidInit, b.PidInitPid = f.add(fd), snap.Pid
+		b.PidInit = f.add(fd)
 		if t.snapshot.Load().State != Running { // the number may be another's by now
 			return fmt.Errorf("target %q of the PID namespace has ended: %w", t.id, ErrState)
 		}
