@@ -27,10 +27,8 @@ type Options struct {
 	CgroupParent string // for pods that name none, such as /slipway
 	KeeperBinary string // path of slipway-keeper
 
-	// MakeAbsentSources: a bind mount's missing host path is made as a
-	// directory, mode 0755; otherwise it is an error.
-	MakeAbsentSources bool
-	// RejectAbsentSources are host paths that are never made when missing.
+	// RejectAbsentSources: a mount's host path at or below one of these is an
+	// error when it is missing; any other is made, a directory with mode 0755.
 	RejectAbsentSources []string
 
 	Host     oci.Host // what this host offers to containers

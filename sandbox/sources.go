@@ -52,12 +52,11 @@ func (p *Pods) makeSource(ctx context.Context, path string) error {
 	return os.MkdirAll(path, 0o755)
 }
 
+// mayMake: not at or below a path that the configuration names.
 func (p *Pods) mayMake(path string) bool {
-	if !p.o.MakeAbsentSources {
-		return false
-	}
 	for _, no := range p.o.RejectAbsentSources {
-		if filepath.Clean(path) == filepath.Clean(no) {
+		rel, err := filepath.Rel(no, path)
+		if err == nil && filepath.IsLocal(rel) {
 			return false
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -96,7 +95,6 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		NetNSDir:            c.NetNSDir,
 		CgroupParent:        c.CgroupParent,
 		KeeperBinary:        keeper,
-		MakeAbsentSources:   !slices.Contains(c.AbsentMountSources, "/"),
 		RejectAbsentSources: c.AbsentMountSources,
 		Host:                host,
 		Images:              images,

@@ -299,7 +299,7 @@ func TestLogRotation(t *testing.T) {
 			}
 		}
 	}
-	s := n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
+	n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
 	var all strings.Builder
 	for _, f := range append(files, path) {
 		if _, err := os.Stat(f); err == nil {
