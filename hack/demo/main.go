@@ -67,7 +67,7 @@ func (d *demo) run(ctx context.Context, serve string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w\n\nthe daemon's last lines:\n%s", err, machine.Tail(d.setup.Log, 15))
+			err = fmt.Errorf("%w\n\nthe container's log:\n%s\n\nthe daemon's last lines:\n%s", err, machine.Tail(d.logFile(), 10), machine.Tail(d.setup.Log, 15))
 			_ = daemon.Kill()
 		}
 	}()

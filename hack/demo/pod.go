@@ -173,10 +173,12 @@ func get(ctx context.Context, url string) (string, error) {
 	}
 }
 
+func (d *demo) logFile() string { return filepath.Join(d.podConfig().LogDirectory, "web.log") }
+
 // logs shows the log file as the kubelet finds it; the last request may still
 // be on its way there.
 func (d *demo) logs(ctx context.Context) error {
-	file := filepath.Join(d.podConfig().LogDirectory, "web.log")
+	file := d.logFile()
 	return d.show.step("its log", "crictl logs "+short(d.ctr), func() (string, error) {
 		deadline := time.Now().Add(5 * time.Second)
 		for {
