@@ -26,7 +26,7 @@ const (
 )
 
 // importImages streams tars into the running daemon and prints what they held.
-func importImages(ctx context.Context, io streams, flags *flag.FlagSet, args []string) error {
+func importImages(ctx context.Context, std streams, flags *flag.FlagSet, args []string) error {
 	s := newSettings(flags)
 	s.add(flags, "listen", "listen", "`ADDRESS` of the daemon's socket, unix:///PATH")
 	if err := parse(flags, args); err != nil {
@@ -45,7 +45,7 @@ func importImages(ctx context.Context, io streams, flags *flag.FlagSet, args []s
 	}
 	defer conn.Close()
 
-	im := importer{client: adminapi.NewAdminClient(conn), io: io}
+	im := importer{client: adminapi.NewAdminClient(conn), std: std}
 	var failed []error
 	for _, name := range flags.Args() {
 		if err := im.file(ctx, name); err != nil {
@@ -80,11 +80,11 @@ func dial(ctx context.Context, socket string) (*grpc.ClientConn, error) {
 // importer sends one tar after the other.
 type importer struct {
 	client adminapi.AdminClient
-	io     streams
+	std    streams
 }
 
 func (im importer) file(ctx context.Context, name string) error {
-	tar, size := im.io.in, int64(0)
+	tar, size := im.std.in, int64(0)
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
@@ -100,12 +100,12 @@ func (im importer) file(ctx context.Context, name string) error {
 		}
 		tar, size = f, fi.Size()
 	}
-	resp, err := im.send(ctx, tar, newProgress(im.io.err, name, size))
+	resp, err := im.send(ctx, tar, newProgress(im.std.err, name, size))
 	if err != nil {
 		return err
 	}
 	for _, img := range resp.GetImages() {
-		printImage(im.io.out, img)
+		printImage(im.std.out, img)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type command struct {
 	name  string
 	args  string // what follows the flags, as usage shows it
 	short string // one line
-	run   func(ctx context.Context, io streams, flags *flag.FlagSet, args []string) error
+	run   func(ctx context.Context, std streams, flags *flag.FlagSet, args []string) error
 }
 
 func commands() []command {
@@ -49,45 +49,53 @@ func main() {
 }
 
 // run carries out one command line and returns the exit code.
-func run(ctx context.Context, io streams, args []string) int {
+func run(ctx context.Context, std streams, args []string) int {
 	if len(args) == 0 {
-		usage(io.err)
+		usage(std.err)
 		return exitUsage
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
-		usage(io.out)
+		usage(std.out)
 		return exitOK
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
-			return c.exec(ctx, io, args[1:])
+			return c.exec(ctx, std, args[1:])
 		}
 	}
-	fmt.Fprintf(io.err, "slipway: there is no command %q\n\n", args[0])
-	usage(io.err)
+	fmt.Fprintf(std.err, "slipway: there is no command %q\n\n", args[0])
+	usage(std.err)
 	return exitUsage
 }
 
-func (c command) exec(ctx context.Context, io streams, args []string) int {
+func (c command) exec(ctx context.Context, std streams, args []string) int {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	flags.SetOutput(io.err)
-	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "usage: slipway %s [flags] %s\n%s\n\n", c.name, c.args, c.short)
-		flags.PrintDefaults()
-	}
-	err := c.run(ctx, io, flags, args)
+	flags.Usage = func() {}
+	flags.SetOutput(io.Discard) // it would say each error twice
+	err := c.run(ctx, std, flags, args)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, flag.ErrHelp):
+		c.help(std.out, flags)
 		return exitOK
 	}
-	fmt.Fprintf(io.err, "slipway %s: %v\n", c.name, err)
+	fmt.Fprintf(std.err, "slipway %s: %v\n", c.name, err)
 	if errors.Is(err, errUsage) {
+		fmt.Fprintf(std.err, "slipway %s -h shows the flags\n", c.name)
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// help shows one command.
+func (c command) help(w io.Writer, flags *flag.FlagSet) {
+	fmt.Fprintf(w, "usage: slipway %s [flags] %s\n\n%s\n\n", c.name, c.args, c.short)
+	flags.VisitAll(func(f *flag.Flag) {
+		value, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  --%s %s\n        %s\n", f.Name, value, text)
+	})
 }
 
 // parse reads the flags of a command. What is wrong is errUsage.

@@ -22,7 +22,7 @@ import (
 const stopTime = 10 * time.Second
 
 // serve runs the daemon until ctx ends.
-func serve(ctx context.Context, io streams, flags *flag.FlagSet, args []string) error {
+func serve(ctx context.Context, std streams, flags *flag.FlagSet, args []string) error {
 	s := newSettings(flags)
 	s.add(flags, "listen", "listen", "`ADDRESS` of the CRI socket, unix:///PATH")
 	s.add(flags, "root", "root", "`DIR` of images, containers and records")
@@ -51,7 +51,7 @@ func serve(ctx context.Context, io streams, flags *flag.FlagSet, args []string) 
 	level := &slog.LevelVar{}
 	level.Set(c.Level())
 	d := &daemon{settings: s, config: newShared(c), level: level, manager: notifySocket()}
-	d.log = newLog(io.err, c.LogFormat, level)
+	d.log = newLog(std.err, c.LogFormat, level)
 	return d.run(ctx, c)
 }
 
@@ -76,6 +76,10 @@ type daemon struct {
 // that is early waits in its queue until all is found again.
 func (d *daemon) run(ctx context.Context, c conf.Config) (err error) {
 	start := time.Now()
+	hangup := make(chan os.Signal, 1) // from here on it ends nobody
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
 	held, err := lockDirs(c.Root, c.State)
 	if err != nil {
 		return err
@@ -97,15 +101,11 @@ func (d *daemon) run(ctx context.Context, c conf.Config) (err error) {
 	d.log.Info("serving", "version", version, "listen", c.Listen, "root", c.Root, "state", c.State,
 		"pid", os.Getpid(), "took", time.Since(start).Round(time.Millisecond))
 	notify(d.manager, "READY=1")
-	return d.serve(ctx, r.server, listener)
+	return d.serve(ctx, r.server, listener, hangup)
 }
 
-// serve answers until ctx ends or the socket fails, and reloads on SIGHUP.
-func (d *daemon) serve(ctx context.Context, s *server.Server, l net.Listener) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-
+// serve answers until ctx ends or the socket fails, and reloads on a hangup.
+func (d *daemon) serve(ctx context.Context, s *server.Server, l net.Listener, hangup <-chan os.Signal) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	for {
