@@ -111,6 +111,21 @@ type SELinux struct {
 	Process, Mount string // user:role:type:level
 }
 
+// invalidError is an ErrInvalid whose text is only the cause: some messages are
+// recognised by the kubelet by how they begin.
+type invalidError struct{ cause error }
+
+func (e *invalidError) Error() string   { return e.cause.Error() }
+func (e *invalidError) Unwrap() []error { return []error{ErrInvalid, e.cause} }
+
 func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+	return &invalidError{cause: fmt.Errorf(format, args...)}
+}
+
+// inField names the field that an error is about.
+func inField(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return invalid("%s: %w", field, err)
 }

@@ -1,0 +1,121 @@
+package oci
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// CheckPod checks every field of a pod request that can be checked without the
+// host, and names the first that is wrong.
+func CheckPod(cfg *runtimeapi.PodSandboxConfig) error {
+	if cfg == nil {
+		return invalid("pod sandbox config: missing")
+	}
+	for _, f := range []struct{ name, value string }{
+		{"name", cfg.GetMetadata().GetName()},
+		{"namespace", cfg.GetMetadata().GetNamespace()},
+		{"uid", cfg.GetMetadata().GetUid()},
+	} {
+		if err := checkName(f.value); err != nil {
+			return inField("metadata."+f.name, err)
+		}
+	}
+	if cfg.GetWindows() != nil {
+		return invalid("windows: this is Linux")
+	}
+	if err := checkHostname(cfg.GetHostname()); err != nil {
+		return inField("hostname", err)
+	}
+	if d := cfg.GetLogDirectory(); d != "" {
+		if err := checkAbsolute(d); err != nil || hasControl(d) {
+			return invalid("log_directory: %q is not an absolute path", d)
+		}
+	}
+	if err := checkDNS(cfg.GetDnsConfig()); err != nil {
+		return err
+	}
+	for i, p := range cfg.GetPortMappings() {
+		if err := checkPort(p); err != nil {
+			return invalid("port_mappings[%d].%w", i, err)
+		}
+	}
+	return checkLinuxPod(cfg)
+}
+
+func checkPort(p *runtimeapi.PortMapping) error {
+	if _, ok := runtimeapi.Protocol_name[int32(p.GetProtocol())]; !ok {
+		return invalid("protocol: unknown value %d", p.GetProtocol())
+	}
+	if n := p.GetContainerPort(); n < 1 || n > 65535 {
+		// A mapping without a host port does nothing; the kubelet sends them.
+		if n != 0 || p.GetHostPort() != 0 {
+			return invalid("container_port: %d is not in 1..65535", n)
+		}
+	}
+	if n := p.GetHostPort(); n < 0 || n > 65535 {
+		return invalid("host_port: %d is not in 0..65535", n)
+	}
+	if ip := p.GetHostIp(); ip != "" {
+		if _, err := netip.ParseAddr(ip); err != nil {
+			return invalid("host_ip: %q is not an address", ip)
+		}
+	}
+	return nil
+}
+
+func checkLinuxPod(cfg *runtimeapi.PodSandboxConfig) error {
+	if err := checkCgroupParent(cfg.GetLinux().GetCgroupParent()); err != nil {
+		return inField("linux.cgroup_parent", err)
+	}
+	options := cfg.GetLinux().GetSecurityContext().GetNamespaceOptions()
+	if err := checkNamespaces(options); err != nil {
+		return inField("linux.security_context.namespace_options", err)
+	}
+	if options.GetPid() == runtimeapi.NamespaceMode_TARGET {
+		return invalid("linux.security_context.namespace_options.pid: TARGET is for containers")
+	}
+	_, err := PodSysctls(cfg)
+	return inField("linux", err)
+}
+
+// checkCgroupParent takes a cgroupfs path, with or without a slash in front, or
+// the name of a slice.
+func checkCgroupParent(p string) error {
+	if p == "" {
+		return nil
+	}
+	if err := checkPath(p); err != nil {
+		return err
+	}
+	if hasControl(p) || slices.Contains(strings.Split(p, "/"), "..") {
+		return invalid("%q", p)
+	}
+	return nil
+}
+
+// checkNamespaces checks modes that mean the same for pods and containers.
+func checkNamespaces(o *runtimeapi.NamespaceOption) error {
+	for _, f := range []struct {
+		name    string
+		mode    runtimeapi.NamespaceMode
+		allowed []runtimeapi.NamespaceMode
+	}{
+		{"network", o.GetNetwork(), []runtimeapi.NamespaceMode{runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_NODE}},
+		{"ipc", o.GetIpc(), []runtimeapi.NamespaceMode{runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_NODE}},
+		{"pid", o.GetPid(), []runtimeapi.NamespaceMode{
+			runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_CONTAINER,
+			runtimeapi.NamespaceMode_NODE, runtimeapi.NamespaceMode_TARGET,
+		}},
+	} {
+		if !slices.Contains(f.allowed, f.mode) {
+			return invalid("%s: mode %s is not possible", f.name, f.mode)
+		}
+	}
+	if u := o.GetUsernsOptions(); u != nil && u.GetMode() != runtimeapi.NamespaceMode_NODE {
+		return invalid("userns_options: user namespaces are not supported yet")
+	}
+	return nil
+}

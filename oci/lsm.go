@@ -1,0 +1,94 @@
+package oci
+
+import (
+	"strings"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// appArmorOf gives the name of a container's AppArmor profile, "" for none.
+// RuntimeDefault, also when nothing is asked for, is what the host has; a
+// profile asked for by name must be loaded.
+func appArmorOf(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (string, error) {
+	p, err := appArmorRequest(sc)
+	if err != nil {
+		return "", err
+	}
+	switch p.GetProfileType() {
+	case runtimeapi.SecurityProfile_Unconfined:
+		return "", nil
+	case runtimeapi.SecurityProfile_RuntimeDefault:
+		if host.AppArmor == nil || sc.GetPrivileged() {
+			return "", nil
+		}
+		return host.AppArmor.Default, nil
+	}
+	name := strings.TrimPrefix(p.GetLocalhostRef(), localhostPrefix)
+	switch {
+	case name == "" || hasControl(name):
+		return "", invalid("apparmor.localhost_ref: %q", name)
+	case host.AppArmor == nil:
+		return "", invalid("apparmor: profile %q: the host has no AppArmor", name)
+	case host.AppArmor.Loaded == nil || !host.AppArmor.Loaded(name):
+		return "", invalid("apparmor: profile %q is not loaded", name)
+	}
+	return name, nil
+}
+
+func appArmorRequest(sc *runtimeapi.LinuxContainerSecurityContext) (*runtimeapi.SecurityProfile, error) {
+	if p := sc.GetApparmor(); p != nil {
+		if _, ok := runtimeapi.SecurityProfile_ProfileType_name[int32(p.GetProfileType())]; !ok {
+			return nil, invalid("apparmor.profile_type: unknown value %d", p.GetProfileType())
+		}
+		return p, nil
+	}
+	switch old := sc.GetApparmorProfile(); { //nolint:staticcheck // old clients send it
+	case old == "" || old == "runtime/default":
+		return &runtimeapi.SecurityProfile{}, nil
+	case old == "unconfined":
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}, nil
+	case strings.HasPrefix(old, localhostPrefix):
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: old}, nil
+	default:
+		return nil, invalid("apparmor_profile: unknown profile %q", old)
+	}
+}
+
+// seLinuxOf gives the process and mount labels of a container, "" for none.
+// Privileged is unconfined unless a label is asked for.
+func seLinuxOf(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (process, mount string, err error) {
+	o := sc.GetSelinuxOptions()
+	asked := o.GetUser() != "" || o.GetRole() != "" || o.GetType() != "" || o.GetLevel() != ""
+	if host.SELinux == nil {
+		if asked {
+			return "", "", invalid("selinux_options: the host has no SELinux")
+		}
+		return "", "", nil
+	}
+	if !asked && sc.GetPrivileged() {
+		return "", "", nil
+	}
+	for _, part := range []string{o.GetUser(), o.GetRole(), o.GetType(), o.GetLevel()} {
+		if hasControl(part) || strings.ContainsAny(part, " \"") {
+			return "", "", invalid("selinux_options: %q", part)
+		}
+	}
+	process = label(host.SELinux.Process, o.GetUser(), o.GetRole(), o.GetType(), o.GetLevel())
+	mount = label(host.SELinux.Mount, "", "", "", o.GetLevel())
+	return process, mount, nil
+}
+
+// label replaces the parts of user:role:type:level that are given; a level has
+// colons of its own.
+func label(base string, parts ...string) string {
+	have := strings.SplitN(base, ":", 4)
+	for i, p := range parts {
+		for p != "" && len(have) <= i {
+			have = append(have, "")
+		}
+		if p != "" {
+			have[i] = p
+		}
+	}
+	return strings.Join(have, ":")
+}
