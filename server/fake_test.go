@@ -58,12 +58,15 @@ func (f *fakePods) Pod(id string) (*sandbox.Pod, error) {
 func (f *fakePods) CreateContainer(_ context.Context, pod string, cfg *cri.ContainerConfig, _ *cri.PodSandboxConfig) (string, error) {
 	return "newcontainer", f.did("CreateContainer %s %s", pod, cfg.GetMetadata().GetName())
 }
+
 func (f *fakePods) StartContainer(_ context.Context, id string) error {
 	return f.did("StartContainer %s", id)
 }
+
 func (f *fakePods) StopContainer(_ context.Context, id string, grace time.Duration) error {
 	return f.did("StopContainer %s %s", id, grace)
 }
+
 func (f *fakePods) RemoveContainer(_ context.Context, id string) error {
 	return f.did("RemoveContainer %s", id)
 }
@@ -80,13 +83,16 @@ func (f *fakePods) Container(id string) (*sandbox.Container, error) {
 func (f *fakePods) UpdateResources(_ context.Context, id string, r *cri.LinuxContainerResources) error {
 	return f.did("UpdateResources %s %d", id, r.GetMemoryLimitInBytes())
 }
+
 func (f *fakePods) ReopenLog(_ context.Context, id string) error { return f.did("ReopenLog %s", id) }
+
 func (f *fakePods) ExecSync(_ context.Context, id string, cmd []string, timeout time.Duration) (*sandbox.ExecResult, error) {
 	if err := f.did("ExecSync %s %v %s", id, cmd, timeout); err != nil {
 		return nil, err
 	}
 	return &sandbox.ExecResult{Stdout: []byte("out"), Stderr: []byte("err"), Code: 3}, nil
 }
+
 func (f *fakePods) Stats(_ context.Context, id string) (*sandbox.Stats, error) {
 	if s := f.stats[id]; s != nil {
 		return s, nil
@@ -142,6 +148,7 @@ func (f *fakeImages) Remove(_ context.Context, ref string) error {
 	_, err := f.Get(ref)
 	return err
 }
+
 func (f *fakeImages) FS() (imagestore.FSInfo, error) {
 	return imagestore.FSInfo{Mountpoint: "/var/lib/slipway/images", Bytes: 1 << 20, Inodes: 17}, nil
 }
