@@ -84,7 +84,10 @@ socket_group = "wheel"
 log_level = "debug"
 log_format = "json"
 cni_conf_dir = "/c"
-cni_bin_dirs = ["/d", "/e"]
+cni_bin_dirs = [ # two
+  "/d", # one
+  "/e",
+]
 netns_dir = "/f"
 registry_dir = "/g"
 sandbox_image = "h"
@@ -95,6 +98,9 @@ absent_mount_sources = ["/etc/hostname", "/mnt"]
 	c := load(t, text, nil)
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
+	}
+	if at := c.Origin("netns_dir"); !strings.HasSuffix(at, "config.toml:12") {
+		t.Errorf("netns_dir is set at %s", at)
 	}
 	got := load(t, string(c.TOML()), nil)
 	if string(got.TOML()) != string(c.TOML()) {
@@ -167,8 +173,12 @@ func TestFaultsOfTheFile(t *testing.T) {
 		{"unknown key", "root = \"/r\"\n\nlissten = \"x\"\n", `config.toml:3: unknown key "lissten" (did you mean "listen"?)`},
 		{"unknown table", "[cni]\nconf_dir = \"/x\"\n", `config.toml:1: unknown key "cni" ("slipway config default" lists all keys)`},
 		{"two", "a = 1\nb = 2\n", "config.toml:2: unknown key \"b\""},
-		{"wrong type", "root = \"/r\"\nlog_level = 3\n", "config.toml:2: log_level: "},
-		{"wrong type in a list", "cni_bin_dirs = [\n\"/a\",\n3]\n", "config.toml:3: cni_bin_dirs: "},
+		{"wrong type", "root = \"/r\"\nlog_level = 3\n", "config.toml:2: log_level: want a string"},
+		{"wrong type in a list", "cni_bin_dirs = [\n\"/a\",\n3]\n", "config.toml:3: cni_bin_dirs: want a list of strings"},
+		{"no list", "cni_bin_dirs = \"/a\"\n", "config.toml:1: cni_bin_dirs: want a list of strings"},
+		{"a table", "root.x = 1\n", "config.toml:1: root: want a string"},
+		{"a table header", "[root]\nx = 1\n", "config.toml:1: root: want a string"},
+		{"neither word nor list", "absent_mount_sources = true\n", "config.toml:1: absent_mount_sources: want a string or a list of strings"},
 		{"bad ulimit", "\ndefault_ulimits = [\"core=0\", \"files=1\"]\n", `config.toml:2: default_ulimits: ulimit "files=1": the name is none of`},
 		{"ulimit upside down", "default_ulimits = [\"core=2:1\"]\n", "soft limit is above the hard"},
 		{"bad absent", "absent_mount_sources = \"maybe\"\n", `config.toml:1: absent_mount_sources: "maybe" is neither`},
@@ -216,7 +226,7 @@ func TestValidate(t *testing.T) {
 		{"cgroup_parent", "slipway", "not an absolute path"},
 		{"cgroup_parent", "/a/../b", "shortest form"},
 		{"default_ulimits", "core=0 core=1", `"core" twice`},
-		{"absent_mount_sources", "mnt", `"mnt" is not an absolute path`},
+		{"absent_mount_sources", "/mnt/", `write "/mnt"`},
 	}
 	for _, test := range tests {
 		c := conf.Default()
@@ -246,7 +256,7 @@ func TestSetIsRefused(t *testing.T) {
 	c := conf.Default()
 	for _, err := range []error{
 		c.Set("--x", "rooot", "/r"), c.Set("--x", "root", "/r", "/s"), c.Set("--x", "root"),
-		c.Set("--x", "default_ulimits", "nofile"),
+		c.Set("--x", "default_ulimits", "nofile"), c.Set("--x", "absent_mount_sources", "mnt"),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), "--x: ") {
 			t.Errorf("got %v", err)
@@ -257,12 +267,12 @@ func TestSetIsRefused(t *testing.T) {
 func TestReload(t *testing.T) {
 	was, next := conf.Default(), conf.Default()
 	next.LogLevel, next.Root, next.Listen = "debug", "/elsewhere", "unix:///x"
-	next.AbsentMountSources = conf.Absent{"/"}
+	next.SandboxImage, next.AbsentMountSources = "p", conf.Absent{"/"}
 	got, wait := was.Reload(next)
-	if got.LogLevel != "debug" || len(got.AbsentMountSources) != 1 || got.Root != was.Root || got.Listen != was.Listen {
+	if got.LogLevel != "debug" || got.SandboxImage != "p" || len(got.AbsentMountSources) != 0 || got.Root != was.Root || got.Listen != was.Listen {
 		t.Errorf("%s", got.Dump())
 	}
-	if !slices.Equal(wait, []string{"listen", "root"}) {
+	if !slices.Equal(wait, []string{"listen", "root", "absent_mount_sources"}) {
 		t.Errorf("waiting for a restart: %v", wait)
 	}
 	if was.LogLevel != "info" {

@@ -27,6 +27,7 @@ type Config struct {
 	AbsentMountSources Absent   `toml:"absent_mount_sources"`
 
 	origin map[string]string // key -> file:line or flag; defaults have none
+	files  []string
 }
 
 // Default returns the settings of a machine without a file.
@@ -57,3 +58,10 @@ func (c Config) Level() slog.Level {
 	}
 	return l
 }
+
+// Files returns the files that were read, in order.
+func (c Config) Files() []string { return c.files }
+
+// Origin returns where a key was set: file and line, or a flag; "" for one
+// that has its default.
+func (c Config) Origin(key string) string { return c.origin[key] }

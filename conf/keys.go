@@ -68,11 +68,10 @@ func keys() []key {
 			check: func(c *Config) error { return checkPath(c.NetNSDir) },
 		},
 		{
-			name:   "registry_dir",
-			doc:    "Mirrors and certificates: one directory a registry with a hosts.toml, as\ncontainerd has them. Read at each pull.",
-			reload: true,
-			field:  func(c *Config) any { return &c.RegistryDir },
-			check:  func(c *Config) error { return checkPath(c.RegistryDir) },
+			name:  "registry_dir",
+			doc:   "Mirrors and certificates: one directory a registry with a hosts.toml, as\ncontainerd has them. Read at each pull.",
+			field: func(c *Config) any { return &c.RegistryDir },
+			check: func(c *Config) error { return checkPath(c.RegistryDir) },
 		},
 		{
 			name:   "sandbox_image",
@@ -88,18 +87,16 @@ func keys() []key {
 			check: func(c *Config) error { return checkCgroup(c.CgroupParent) },
 		},
 		{
-			name:   "default_ulimits",
-			doc:    "Limits of every container, as \"nofile=1024:524288\" (soft:hard, one number\nfor both, \"unlimited\"). What is not named stays as this service has it.",
-			reload: true,
-			field:  func(c *Config) any { return &c.DefaultUlimits },
-			check:  func(c *Config) error { return checkUlimits(c.DefaultUlimits) },
+			name:  "default_ulimits",
+			doc:   "Limits of every container, as \"nofile=1024:524288\" (soft:hard, one number\nfor both, \"unlimited\"). What is not named stays as this service has it.",
+			field: func(c *Config) any { return &c.DefaultUlimits },
+			check: func(c *Config) error { return checkUlimits(c.DefaultUlimits) },
 		},
 		{
-			name:   "absent_mount_sources",
-			doc:    "A mount whose host path does not exist: \"create\" makes a directory there,\n\"reject\" refuses the container, a list of paths refuses for these and what\nis below them and makes a directory elsewhere.",
-			reload: true,
-			field:  func(c *Config) any { return &c.AbsentMountSources },
-			check:  func(c *Config) error { return checkAbsent(c.AbsentMountSources) },
+			name:  "absent_mount_sources",
+			doc:   "A mount whose host path does not exist: \"create\" makes a directory there,\n\"reject\" refuses the container, a list of paths refuses for these and what\nis below them and makes a directory elsewhere.",
+			field: func(c *Config) any { return &c.AbsentMountSources },
+			check: func(c *Config) error { return checkAbsent(c.AbsentMountSources) },
 		},
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"github.com/pelletier/go-toml/v2"
-	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 const fileLimit = 1 << 20 // bytes
@@ -68,13 +67,18 @@ func (c *Config) merge(path string) error {
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-	if err := d.Decode(c); err != nil {
-		return decodeError(path, data, err)
+	set, err := scan(data)
+	if err == nil {
+		d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+		err = d.Decode(c)
 	}
-	for name, line := range lines(data) {
+	if err != nil {
+		return decodeError(path, err)
+	}
+	for name, line := range set {
 		c.origin[name] = fmt.Sprintf("%s:%d", path, line)
 	}
+	c.files = append(c.files, path)
 	return nil
 }
 
@@ -97,61 +101,4 @@ func readFile(path string) ([]byte, error) {
 		err = fmt.Errorf("%s: longer than %d bytes", path, fileLimit)
 	}
 	return data, err
-}
-
-// lines tells on which line each key is set. The document is known to parse.
-func lines(data []byte) map[string]int {
-	found := map[string]int{}
-	var p unstable.Parser
-	p.Reset(data)
-	for p.NextExpression() {
-		e := p.Expression()
-		if e.Kind != unstable.KeyValue {
-			continue
-		}
-		if it := e.Key(); it.Next() {
-			n := it.Node()
-			found[string(n.Data)] = p.Shape(n.Raw).Start.Line
-		}
-	}
-	return found
-}
-
-// decodeError gives each fault its file, line and key.
-func decodeError(path string, data []byte, err error) error {
-	var unknown *toml.StrictMissingError
-	if errors.As(err, &unknown) {
-		var all []error
-		for _, e := range unknown.Errors {
-			line, _ := e.Position()
-			name := strings.Join(e.Key(), ".")
-			all = append(all, fmt.Errorf("%s:%d: unknown key %q%s", path, line, name, hint(name)))
-		}
-		return errors.Join(all...)
-	}
-	var bad *toml.DecodeError
-	if errors.As(err, &bad) {
-		line, _ := bad.Position()
-		text := strings.TrimPrefix(bad.Error(), "toml: ")
-		if name := keyAt(data, line, bad.Key()); name != "" {
-			text = name + ": " + text
-		}
-		return fmt.Errorf("%s:%d: %s", path, line, text)
-	}
-	return fmt.Errorf("%s: %w", path, err)
-}
-
-// keyAt finds the key that a fault belongs to: the one the decoder names, else
-// the last one that begins at or before the line.
-func keyAt(data []byte, line int, named toml.Key) string {
-	if len(named) > 0 {
-		return strings.Join(named, ".")
-	}
-	name, at := "", 0
-	for k, l := range lines(data) {
-		if l <= line && l > at {
-			name, at = k, l
-		}
-	}
-	return name
 }

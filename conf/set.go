@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Set gives one key its value from elsewhere than a file; origin says where,
@@ -51,7 +52,7 @@ func assign(field any, values []string) error {
 		}
 		*f = limits
 	case *Absent:
-		if len(values) == 1 && (values[0] == "create" || values[0] == "reject") {
+		if len(values) == 1 && !strings.HasPrefix(values[0], "/") {
 			return f.UnmarshalText([]byte(values[0]))
 		}
 		*f = slices.Clone(values)

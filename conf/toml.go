@@ -11,8 +11,8 @@ import (
 // explanation.
 func (c Config) TOML() []byte {
 	var b strings.Builder
-	b.WriteString("# Settings of slipway. Every key is here with its default; what is left out\n" +
-		"# keeps it. Files in the directory named as this one with \".d\" appended are read\n" +
+	b.WriteString("# Settings of slipway. Every key is here; one that is left out has its default.\n" +
+		"# The *.toml in the directory named as this file with \".d\" appended are read\n" +
 		"# after it, in the order of their names. The command line beats them all.\n" +
 		"# (reload): taken over on SIGHUP; everything else at the next start.\n")
 	for _, k := range keys() {
