@@ -1,0 +1,249 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"slipway/sandbox/linux"
+)
+
+// makeDev makes /dev, a tmpfs of our own, whatever the image has there: nodes,
+// links, and places for what is mounted in it. Not when a volume lies there.
+func (b *container) makeDev(ctx context.Context) error {
+	options := []linux.Option{{Key: "mode", Value: "755"}, {Key: "size", Value: "65536k"}}
+	attrs := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC)
+	for _, v := range b.Volumes {
+		if path.Clean(v.Destination) == "/dev" {
+			return nil
+		}
+	}
+	for _, m := range b.Spec.Mounts {
+		if path.Clean(m.Destination) != "/dev" {
+			continue
+		}
+		if isBind(m) {
+			return nil
+		}
+		o := parseOptions(m.Options)
+		attrs, options = o.set&^unix.MOUNT_ATTR_RDONLY, o.data
+	}
+	dev, err := linux.NewFS("tmpfs", int(attrs), options...)
+	if err != nil {
+		return fmt.Errorf("mount /dev: %w", err)
+	}
+	b.dev = b.a.own(dev)
+	if err := fillDev(dev, b.Spec.Linux.Devices); err != nil {
+		return err
+	}
+	if err := b.attachTree("/dev", false, dev); err != nil {
+		return fmt.Errorf("mount /dev: %w", err)
+	}
+	return b.otherDevices(b.Spec.Linux.Devices)
+}
+
+func fillDev(dev int, devices []specs.LinuxDevice) error {
+	for _, n := range defaultDevices() {
+		if err := makeNode(dev, n); err != nil {
+			return fmt.Errorf("device %q: %w", n.Path, err)
+		}
+	}
+	for _, n := range devices {
+		if !below(path.Clean(n.Path), "/dev") {
+			continue
+		}
+		if err := makeNode(dev, n); err != nil {
+			return fmt.Errorf("device %q: %w", n.Path, err)
+		}
+	}
+	links := [][2]string{
+		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+	}
+	if _, err := os.Lstat("/proc/kcore"); err == nil {
+		links = append(links, [2]string{"/proc/kcore", "core"})
+	}
+	for _, l := range links {
+		if err := unix.Symlinkat(l[0], dev, l[1]); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("link /dev/%s: %w", l[1], err)
+		}
+	}
+	return nil
+}
+
+// defaultDevices are those that every container has.
+func defaultDevices() []specs.LinuxDevice {
+	mode := os.FileMode(0o666)
+	var list []specs.LinuxDevice
+	for _, d := range []struct {
+		name         string
+		major, minor int64
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		list = append(list, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: d.major, Minor: d.minor, FileMode: &mode})
+	}
+	return list
+}
+
+// makeNode makes a node in our own tmpfs, directories on the way included. Where
+// a node of that name is already, it is replaced.
+func makeNode(dev int, n specs.LinuxDevice) error {
+	rel := strings.TrimPrefix(path.Clean(n.Path), "/dev/")
+	if rel == "/dev" || rel == "" {
+		return fmt.Errorf("%w: device path", ErrInvalid)
+	}
+	if strings.HasPrefix(rel, "pts/") || rel == "ptmx" || rel == "console" {
+		return nil // the container's own devpts has them
+	}
+	s, err := linux.NewTree(dev).Find(path.Dir(rel), linux.Want{Make: true, Strict: true})
+	if err != nil {
+		return err
+	}
+	defer linux.CloseAll(s.Fd)
+	return makeNodeAt(s.Fd, path.Base(rel), n)
+}
+
+// maxMinor and maxMajor are what the kernel's dev_t holds; more would be cut to
+// the number of another device.
+const (
+	maxMajor = 1<<12 - 1
+	maxMinor = 1<<20 - 1
+)
+
+func makeNodeAt(dir int, name string, n specs.LinuxDevice) error {
+	var kind uint32
+	switch n.Type {
+	case "c", "u":
+		kind = unix.S_IFCHR
+	case "b":
+		kind = unix.S_IFBLK
+	case "p":
+		kind = unix.S_IFIFO
+	default:
+		return fmt.Errorf("%w: device type %q", ErrInvalid, n.Type)
+	}
+	if n.Major < 0 || n.Major > maxMajor || n.Minor < 0 || n.Minor > maxMinor {
+		return fmt.Errorf("%w: device number %d:%d", ErrInvalid, n.Major, n.Minor)
+	}
+	mode := uint32(0o666)
+	if n.FileMode != nil {
+		mode = uint32(*n.FileMode) & 0o777
+	}
+	err := unix.Mknodat(dir, name, kind|mode, int(unix.Mkdev(uint32(n.Major), uint32(n.Minor))))
+	if errors.Is(err, unix.EEXIST) {
+		if err = unix.Unlinkat(dir, name, 0); err == nil {
+			err = unix.Mknodat(dir, name, kind|mode, int(unix.Mkdev(uint32(n.Major), uint32(n.Minor))))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchmodat(dir, name, mode, 0); err != nil { // the umask took its part; nobody else is here yet
+		return err
+	}
+	uid, gid := -1, -1
+	if n.UID != nil {
+		uid = int(*n.UID)
+	}
+	if n.GID != nil {
+		gid = int(*n.GID)
+	}
+	return unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// otherDevices makes nodes that the spec wants elsewhere than in /dev: in a
+// tmpfs each, so that none comes to lie in the container's layer, would outlive
+// it there, and has a name that a link could redirect.
+func (b *container) otherDevices(devices []specs.LinuxDevice) error {
+	for _, n := range devices {
+		dest := path.Clean(n.Path)
+		if below(dest, "/dev") {
+			continue
+		}
+		holder, err := linux.NewFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, linux.Option{Key: "nr_inodes", Value: "4"})
+		if err != nil {
+			return err
+		}
+		b.a.own(holder)
+		if err := makeNodeAt(holder, "node", n); err != nil {
+			return fmt.Errorf("device %q: %w", dest, err)
+		}
+		t, err := b.find(dest, true)
+		if err != nil {
+			return fmt.Errorf("device %q: %w", dest, err)
+		}
+		node, err := unix.Openat(holder, "node", unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		m, err := linux.CloneDetached(b.a.own(node))
+		if err != nil {
+			return fmt.Errorf("device %q: %w", dest, err)
+		}
+		b.a.own(m)
+		b.mounts = append(b.mounts, func() { b.a.attach("mount device", fd(m), b.emit(t)) })
+	}
+	return nil
+}
+
+// mountDevpts makes the container's terminals: the daemon's mount, of which it
+// keeps a descriptor, so that terminals can be opened without a name inside.
+func (b *container) mountDevpts(dest string, o mountOptions) error {
+	options := []linux.Option{{Key: "newinstance"}, {Key: "ptmxmode", Value: "0666"}, {Key: "mode", Value: "0620"}, {Key: "gid", Value: "5"}}
+	for _, d := range o.data {
+		if d.Key == "gid" {
+			options[3].Value = d.Value
+		}
+	}
+	if _, err := strconv.Atoi(options[3].Value); err != nil {
+		return fmt.Errorf("%w: gid %q", ErrInvalid, options[3].Value)
+	}
+	m, err := linux.NewFS("devpts", int(o.set|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC), options...)
+	if err != nil {
+		return err
+	}
+	if err := b.attachTree(dest, false, b.a.own(m)); err != nil {
+		return err
+	}
+	if b.devpts, err = linux.Dup(m); err != nil {
+		return err
+	}
+	if !b.Spec.Process.Terminal {
+		return nil
+	}
+	return b.console(m)
+}
+
+// console makes the process's terminal, and binds it to /dev/console.
+func (b *container) console(devpts int) error {
+	var err error
+	if b.master, b.slave, err = linux.OpenTerminal(devpts); err != nil {
+		return err
+	}
+	b.a.own(b.slave)
+	var rows, cols uint
+	if s := b.Spec.Process.ConsoleSize; s != nil {
+		rows, cols = s.Height, s.Width
+	}
+	if err := linux.SetTerminal(b.master, b.slave, uint16(rows), uint16(cols), int(b.id.uid)); err != nil {
+		return err
+	}
+	t, err := b.find("/dev/console", true)
+	if err != nil {
+		return err
+	}
+	b.mounts = append(b.mounts, func() {
+		// Before 6.15 only a mount of one's own namespace can be cloned, and
+		// here devpts has become one (CVE-2025-52565: no name is looked up).
+		b.a.about("/dev/console")
+		c := b.a.cloneMount("clone terminal", fd(b.slave), 0)
+		b.a.attach("mount console", c, b.emit(t))
+	})
+	return nil
+}

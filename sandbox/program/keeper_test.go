@@ -1,0 +1,5 @@
+package program
+
+const keeperVerb = "act-as-keeper"
+
+func actAsKeeper([]string) {}

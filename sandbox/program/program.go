@@ -1,0 +1,133 @@
+package program
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"slipway/sandbox/linux"
+)
+
+// Program is a finished program: a list of system calls and the descriptors
+// that go with it. It owns those that its builder opened, until Close.
+type Program struct {
+	a              *assembly
+	master, devpts int
+}
+
+// StepError is a step that failed, in words.
+type StepError struct {
+	Step  string // "mount volume"
+	Path  string // in the container, or ""
+	Errno syscall.Errno
+}
+
+func (e *StepError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Errno)
+	}
+	return fmt.Sprintf("%s %s: %v", e.Step, strconv.Quote(e.Path), e.Errno)
+}
+
+// Unwrap gives the errno, so that errors.Is(err, fs.ErrNotExist) holds.
+func (e *StepError) Unwrap() error { return e.Errno }
+
+func newProgram(a *assembly) *Program { return &Program{a: a, master: -1, devpts: -1} }
+
+// Fds are the descriptors to pass to Load, in this order. They stay the program's.
+func (p *Program) Fds() []int { return p.a.fds }
+
+// Offers is how many descriptors the child offers (Child.Offered).
+func (p *Program) Offers() int { return p.a.offers }
+
+// Terminal gives the master of the process's terminal, -1 when it has none, and
+// a descriptor of the container's devpts mount, -1 when there is none, with
+// which an exec gets its terminal (Exec.Devpts). Both become the caller's.
+func (p *Program) Terminal() (master, devpts int) {
+	master, devpts = p.master, p.devpts
+	p.master, p.devpts = -1, -1
+	return master, devpts
+}
+
+// Failure names the step with this index; a *StepError.
+func (p *Program) Failure(i int, errno syscall.Errno) error {
+	if i < 0 || i >= len(p.a.labels) {
+		return &StepError{Step: "start process", Errno: errno}
+	}
+	l := p.a.labels[i]
+	return &StepError{Step: l.step, Path: l.path, Errno: errno}
+}
+
+// Close closes the descriptors that the builder opened. The started process is
+// not touched.
+func (p *Program) Close() error {
+	var errs []error
+	for _, fd := range append(p.a.owned, p.master, p.devpts) {
+		if fd >= 0 {
+			errs = append(errs, linux.Close(fd))
+		}
+	}
+	p.a.owned, p.master, p.devpts = nil, -1, -1
+	return errors.Join(errs...)
+}
+
+// Seal writes the program into a memfd that nobody can change any more. The
+// caller closes it. The strings in it (environments hold secrets) are nowhere else
+// on the way to the child.
+func (p *Program) Seal() (memfd int, err error) {
+	fd, err := linux.SealedMemfd("program", p.a.encode())
+	if err != nil {
+		return -1, fmt.Errorf("program: %w", err)
+	}
+	return fd, nil
+}
+
+func (a *assembly) encode() []byte {
+	head := make([]uint64, headerWords)
+	services := a.encodeServices() // adds to data
+	head[headMagic] = magic
+	head[headSteps] = uint64(len(a.steps))
+	head[headRelocs] = uint64(len(a.relocs))
+	head[headServices] = uint64(len(a.services))
+	head[headData] = uint64(len(a.data))
+	head[headClone] = a.clone
+	if a.cgroup >= 0 {
+		head[headCgroup] = a.pass(a.cgroup) + 1
+	}
+	head[headFds] = uint64(len(a.fds))
+	if a.two {
+		head[headTwo] = 1
+	}
+	head[headOffers] = uint64(a.offers)
+	b := make([]byte, 0, 8*(headerWords+len(a.steps)*encWords+len(a.relocs)*relocWords)+len(a.data))
+	put := func(w ...uint64) {
+		for _, v := range w {
+			b = binary.NativeEndian.AppendUint64(b, v)
+		}
+	}
+	put(head...)
+	for _, s := range a.steps {
+		put(s.nr)
+		put(s.args[:]...)
+		put(s.kinds, s.tolerate, s.flags)
+	}
+	for _, r := range a.relocs {
+		put(r.off, r.kind)
+	}
+	put(services...)
+	return append(b, a.data...)
+}
+
+func (a *assembly) encodeServices() []uint64 {
+	var w []uint64
+	for _, s := range a.services {
+		uid := len(a.data)
+		a.data = append(a.data, s.uid...)
+		gid := len(a.data)
+		a.data = append(a.data, s.gid...)
+		w = append(w, s.kind, s.fd, uint64(uid), uint64(gid), uint64(len(a.data)))
+	}
+	return w
+}

@@ -1,0 +1,61 @@
+package program
+
+import "unsafe"
+
+// step is one system call as the assembler reads it; run_*.s knows the offsets.
+type step struct {
+	nr       uint64
+	args     [6]uint64
+	flags    uint64 // flag*, stepSlot, stepOffer
+	tolerate uint64 // bit e set: errno e is no failure
+	ret      int64  // what the call returned; in the child only
+}
+
+const stepSize = unsafe.Sizeof(step{})
+
+// Flags of a step. Bits 8 to 13: argument i is the address of its value, the
+// result of an earlier step. Bits 16 to 19: where flagOffer writes.
+const (
+	flagFork  = 1 << 1 // a clone: whoever gets a pid from it leaves with 0, the new process goes on
+	flagNote  = 1 << 2 // remember a tolerated errno in status.noted
+	flagOffer = 1 << 3 // write the result to status.offers as well
+	flagExec  = 1 << 4 // an execve: whoever got here without a failure has been started
+	flagUnmap = 1 << 5 // stands for the steps that take the keeper's memory away; only in the encoded form
+	flagSlot0 = 8
+	flagPlace = 16
+)
+
+// maxOffers bounds the descriptors that a child can offer.
+const maxOffers = 16
+
+// status is the page that the child shares with the keeper. In a PID namespace
+// where others live they can write it: every value is checked, none is a pid.
+type status struct {
+	errno    uint64 // 0, the errno of the step that failed, or statusFell
+	failed   uint64 // index of that step
+	progress uint64 // index of the last step that was begun
+	noted    uint64 // bit e: a step with flagNote returned errno e
+	offers   [maxOffers]int64
+}
+
+// statusFell: the list ended without an execve that succeeded.
+const statusFell = ^uint64(0)
+
+// cloneArgs is struct clone_args of clone3.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// cloneRun makes the clone3 call; the child runs steps and never returns.
+// It returns the child's pid, or a negative errno. All it is given must lie
+// outside of the Go heap and stacks, which move.
+//
+//go:noescape
+func cloneRun(args *cloneArgs, size uintptr, steps *step, n uintptr, st *status) (pid int64)
+
+// runnerAddr is where the code of cloneRun begins. The code is all that the
+// child needs of the program that cloned it.
+func runnerAddr() uintptr
+
+// runnerSize bounds the length of that code (a test measures it).
+const runnerSize = 1024
