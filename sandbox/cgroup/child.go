@@ -19,8 +19,9 @@ import (
 //
 // Everywhere else the child's processes sit in g itself: Join of the child gives
 // those files too, and limits, numbers and the OOM counter are the container's.
-// Remove the child when the exec has ended; removing g removes it as well.
-func (g *Group) Child(name string) (*Group, error) {
+// Remove the child when the exec has ended; removing g removes it as well. The
+// child works on after g.Close.
+func (g *Group) Child(name string) (c *Group, err error) {
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("child of cgroup %q: %w", g.path, err)
 	}
@@ -28,7 +29,11 @@ func (g *Group) Child(name string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	i := g.childHierarchy()
 	if i < 0 {
 		return nil, fmt.Errorf("child %q of cgroup %q: no hierarchy for it: %w", name, g.path, ErrUnsupported)
@@ -43,8 +48,8 @@ func (g *Group) Child(name string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("child %q of cgroup %q: %w", name, g.path, err)
 	}
-	c := newGroup(g.tree, path.Join(g.path, name))
-	c.parent = g
+	c = newGroup(g.tree, path.Join(g.path, name))
+	c.parent, c.releaseParent = g, release
 	if c.dirs[i], err = openDir(g.dirs[i], name); err != nil {
 		_ = unix.Unlinkat(g.dirs[i].fd(), name, unix.AT_REMOVEDIR)
 		return nil, fmt.Errorf("child %q of cgroup %q: %w", name, g.path, err)

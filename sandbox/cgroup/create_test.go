@@ -274,3 +274,35 @@ func TestDevices(t *testing.T) {
 		echo done; exec sleep 60`)
 	waitLine(t, out, "null-read\nzero-refused\ndone")
 }
+
+// Every method opens and closes; a daemon lives for years.
+func TestNoFileIsLeftOpen(t *testing.T) {
+	tree, at := testTree(t)
+	open := func() int { return len(mustList(t, "/proc/self/fd")) }
+	before := open()
+	for i := range 3 {
+		g, err := tree.Create(context.Background(), at+"/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := g.Child("exec")
+		if err != nil {
+			t.Fatal(err)
+		}
+		into, procs, err := child.Join()
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAll(into, procs)
+		_, statsErr := g.Stats()
+		if err := errors.Join(statsErr, g.Kill(context.Background()), g.Remove(context.Background()), child.Remove(context.Background())); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tree.Create(context.Background(), at+"/y", &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}}); err == nil {
+			t.Error("no error")
+		}
+		if after := open(); after != before {
+			t.Fatalf("round %d: %d files open, %d before", i, after, before)
+		}
+	}
+}

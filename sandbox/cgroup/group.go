@@ -13,7 +13,9 @@ import (
 type Group struct {
 	tree   *Tree
 	path   string
-	parent *Group // of an exec's child group; nil otherwise
+
+	parent        *Group // of an exec's child group; nil otherwise
+	releaseParent func() // keeps the parent's directories open for Join; nil without parent
 
 	dirs []dir // as tree.all; a zero dir where the group is not in that hierarchy
 
@@ -77,6 +79,9 @@ func (g *Group) closeDirs() {
 			_ = d.Close() // O_PATH: nothing to lose
 		}
 	}
+	if g.releaseParent != nil {
+		g.releaseParent()
+	}
 }
 
 // at returns the directory that carries a controller.
@@ -114,10 +119,7 @@ func (g *Group) Join() (into int, procs []int, err error) {
 		}
 	}()
 	for i, h := range g.tree.all {
-		d, closeDir, err := g.joinDir(i)
-		if err != nil {
-			return into, procs, err
-		}
+		d := g.joinDir(i)
 		if d.File == nil {
 			continue
 		}
@@ -128,7 +130,6 @@ func (g *Group) Join() (into int, procs []int, err error) {
 		} else if fd, err = d.openFile("cgroup.procs", unix.O_WRONLY); err == nil {
 			procs = append(procs, fd)
 		}
-		closeDir()
 		if err != nil {
 			return into, procs, fmt.Errorf("join cgroup %q in %s: %w", g.path, h.name, err)
 		}
@@ -138,15 +139,11 @@ func (g *Group) Join() (into int, procs []int, err error) {
 
 // joinDir is the directory a process of the group belongs to in hierarchy i: of a
 // child that is not in that hierarchy, its parent's.
-func (g *Group) joinDir(i int) (dir, func(), error) {
-	if g.dirs[i].File != nil || g.parent == nil {
-		return g.dirs[i], func() {}, nil
+func (g *Group) joinDir(i int) dir {
+	if g.dirs[i].File == nil && g.parent != nil {
+		return g.parent.dirs[i]
 	}
-	release, err := g.parent.use()
-	if err != nil {
-		return dir{}, nil, err
-	}
-	return g.parent.dirs[i], release, nil
+	return g.dirs[i]
 }
 
 func closeAll(into int, procs []int) {
@@ -163,15 +160,16 @@ func closeAll(into int, procs []int) {
 // closes it, and must read it before the group is removed. ErrUnsupported where
 // there is no memory controller.
 func (g *Group) OOM() (int, error) {
-	if g.parent != nil {
-		return g.parent.OOM()
-	}
 	release, err := g.use()
 	if err != nil {
 		return -1, err
 	}
 	defer release()
-	d, ok := g.at("memory")
+	owner := g
+	if g.parent != nil {
+		owner = g.parent
+	}
+	d, ok := owner.at("memory")
 	if !ok {
 		return -1, fmt.Errorf("oom counter of cgroup %q: no memory controller: %w", g.path, ErrUnsupported)
 	}

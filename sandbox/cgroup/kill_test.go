@@ -225,6 +225,18 @@ func TestChildKillsTheExecOnly(t *testing.T) {
 			t.Errorf("child %q: %v", bad, err)
 		}
 	}
+	if err := g.Close(); err != nil { // callers open, make a child, close
+		t.Fatal(err)
+	}
+	if g, err = tree.Open(g.Path()); err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if fd, err := child.OOM(); err != nil {
+		t.Error(err)
+	} else {
+		_ = unix.Close(fd)
+	}
 	run, out := start(t, child, nil, "sh", "-c", "setsid sleep 300 & (setsid sleep 300 &); sleep 0.1; echo up; wait")
 	waitLine(t, out, "up")
 	if pids, err := g.Pids(); err != nil || len(pids) != 4 {
