@@ -11,8 +11,8 @@ import (
 // Group is one path in every hierarchy, held by open directories. Safe for
 // concurrent use; after Close or Remove every method answers ErrNotFound.
 type Group struct {
-	tree   *Tree
-	path   string
+	tree *Tree
+	path string
 
 	parent        *Group // of an exec's child group; nil otherwise
 	releaseParent func() // keeps the parent's directories open for Join; nil without parent
