@@ -3,7 +3,7 @@
 # architecture, shell scripts, and the house rules. Prints one line a check.
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 tools=$PWD/bin/tools
 failed=0
 
@@ -34,7 +34,7 @@ modules() {
 
 scripts() {
   command -v shellcheck >/dev/null || { echo "shellcheck is missing: run hack/install.sh"; return 1; }
-  { git ls-files -co --exclude-standard '*.sh'; echo .ci/run; } | xargs shellcheck
+  { git ls-files -co --exclude-standard '*.sh'; echo .ci/run; } | xargs shellcheck --severity=warning
 }
 
 check gofumpt formatted

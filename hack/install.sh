@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 packages=(iptables iproute2)
 case ${1:-test} in
   demo) ;;
-  # gcc, libc6-dev: the race detector. nftables: the leak check reads rule sets.
-  # shellcheck: the scripts of hack/.
+  # gcc and libc6-dev are for the race detector, nftables for the leak check,
+  # which reads rule sets, shellcheck for the scripts of hack/.
   test) packages+=(gcc libc6-dev nftables shellcheck) ;;
   *) echo "usage: hack/install.sh [demo|test]" >&2; exit 2 ;;
 esac

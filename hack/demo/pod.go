@@ -241,13 +241,13 @@ func (d *demo) remove(ctx context.Context) error {
 	}
 	err = d.show.step("remove the pod", "crictl rmp "+short(d.pod), func() (string, error) {
 		_, err := d.runtime.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: d.pod})
-		return "", err
+		return "with its container", err
 	})
 	if err != nil {
 		return err
 	}
 	return d.show.step("remove the image", "crictl rmi "+d.image, func() (string, error) {
 		_, err := d.runtime.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: d.image}})
-		return "", err
+		return "with its layers", err
 	})
 }

@@ -22,10 +22,12 @@ type entry struct {
 	data    []byte
 }
 
-func (t tree) dir(name string, mode int64)            { t[name] = entry{dir: true, mode: mode} }
+func (t tree) dir(name string, mode int64) { t[name] = entry{dir: true, mode: mode} }
 func (t tree) file(name string, mode int64, d string) { t[name] = entry{mode: mode, data: []byte(d)} }
-func (t tree) hard(name, target string)               { t[name] = entry{link: target, mode: t[target].mode} }
-func (t tree) soft(name, target string)               { t[name] = entry{symlink: target, mode: 0o777} }
+
+func (t tree) hard(name, target string) { t[name] = entry{link: target, mode: t[target].mode} }
+
+func (t tree) soft(name, target string) { t[name] = entry{symlink: target, mode: 0o777} }
 
 // copy puts the host's file at name.
 func (t tree) copy(name string, mode int64, host string) error {

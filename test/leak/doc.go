@@ -1,6 +1,6 @@
 // Package leak finds what a test leaves behind on the machine: mounts,
-// namespaces, cgroups, links and addresses, processes, firewall rules, files,
-// and changed sysctls. Take a snapshot before and after; the difference must
+// namespaces, cgroups, links and addresses, processes and their open files,
+// firewall rules, files, System V IPC, and changed sysctls. Take a snapshot before and after; the difference must
 // be empty.
 //
 // It is not a monitor: it sees two moments. It looks from the caller's own

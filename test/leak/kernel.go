@@ -38,10 +38,10 @@ func count(s Snapshot, finding string) {
 	s[finding] = strconv.Itoa(n + 1)
 }
 
-// namespaces: those that some process lives in. One held by a bind mount only
+// namespaces: those that some thread lives in. One held by a bind mount only
 // shows among the mounts.
 func namespaces(_ context.Context, _ Scope, s Snapshot) error {
-	found, err := filepath.Glob("/proc/[0-9]*/ns/*")
+	found, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/ns/*")
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,47 @@ func processes(_ context.Context, _ Scope, s Snapshot) error {
 		s[fmt.Sprintf("process: %d %s", pid, name)] = ""
 	}
 	return nil
+}
+
+// fds: what each other process has open, counted by command and kind of file.
+func fds(_ context.Context, scope Scope, s Snapshot) error {
+	if !scope.FDs {
+		return nil
+	}
+	own := ancestors()
+	found, err := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		dir := filepath.Dir(filepath.Dir(f))
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || own[pid] {
+			continue
+		}
+		link, err := os.Readlink(f)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
+		count(s, "fd: "+strings.TrimSpace(string(comm))+" "+fileKind(link))
+	}
+	return nil
+}
+
+// fileKind is the kind of file behind a /proc/PID/fd link: "socket", "pipe",
+// "anon_inode:[pidfd]", "net" for a network namespace, "memfd", else "file".
+func fileKind(link string) string {
+	switch kind, _, ok := strings.Cut(link, ":["); {
+	case strings.HasPrefix(link, "/memfd:"):
+		return "memfd"
+	case strings.HasPrefix(link, "/"):
+		return "file"
+	case kind == "anon_inode" || !ok:
+		return link
+	default:
+		return kind
+	}
 }
 
 func ancestors() map[int]bool {

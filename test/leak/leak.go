@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,6 +16,9 @@ type Scope struct {
 	Cgroups []string
 	// Dirs are the directories whose files count, by path.
 	Dirs []string
+	// FDs counts the open files of every other process too. They may become
+	// fewer, never more.
+	FDs bool
 	// Ignore says which findings ("kind: what") may stay; nil: none.
 	Ignore func(finding string) bool
 }
@@ -32,6 +37,7 @@ func Take(ctx context.Context, scope Scope) (Snapshot, error) {
 		{"mounts", mounts},
 		{"namespaces", namespaces},
 		{"processes", processes},
+		{"fds", fds},
 		{"links", links},
 		{"firewall", firewall},
 		{"cgroups", cgroups},
@@ -64,7 +70,7 @@ func (before Snapshot) Left(after Snapshot) []string {
 			left = append(left, fmt.Sprintf("%s = %s", finding, value))
 		case !was:
 			left = append(left, finding)
-		case old != value:
+		case old != value && !fewer(finding, old, value):
 			left = append(left, fmt.Sprintf("%s was %s, is %s", finding, old, value))
 		}
 	}
@@ -77,7 +83,26 @@ func (before Snapshot) Left(after Snapshot) []string {
 	return left
 }
 
-var mayGo = regexp.MustCompile(`^(process|file|namespace): `)
+var mayGo = regexp.MustCompile(`^(process|file|namespace|fd): `)
+
+// fewer: a count of open files that has not grown.
+func fewer(finding, old, value string) bool {
+	a, errA := strconv.Atoi(old)
+	b, errB := strconv.Atoi(value)
+	return strings.HasPrefix(finding, "fd: ") && errA == nil && errB == nil && b < a
+}
+
+// Without returns the findings whose kind is none of these ("file", "fd").
+func (before Snapshot) Without(kinds ...string) Snapshot {
+	out := Snapshot{}
+	for finding, value := range before {
+		kind, _, _ := strings.Cut(finding, ":")
+		if !slices.Contains(kinds, kind) {
+			out[finding] = value
+		}
+	}
+	return out
+}
 
 // Settled compares until nothing is left or the time is over, and returns what
 // is left at the end.

@@ -32,13 +32,8 @@ func leftovers(ctx context.Context, setup *machine.Setup, daemon *machine.Daemon
 	if err := daemon.Stop(); err != nil {
 		return false, err
 	}
-	scope.Dirs = nil
-	for finding := range outside {
-		if len(finding) > 6 && finding[:6] == "file: " {
-			delete(outside, finding)
-		}
-	}
-	after, err := outside.Settled(ctx, scope, 20*time.Second)
+	scope.Dirs, scope.FDs = nil, false // records and images stay
+	after, err := outside.Without("file", "fd").Settled(ctx, scope, 20*time.Second)
 	if err != nil {
 		return false, err
 	}

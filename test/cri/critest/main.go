@@ -76,6 +76,7 @@ func run(ctx context.Context, m *machine.Machine, o options) (bool, error) {
 	scope := leak.Scope{
 		Cgroups: machine.Hierarchies(m.Cgroup),
 		Dirs:    []string{setup.State, setup.IPAM, filepath.Join(setup.Root, "pods"), filepath.Join(setup.Root, "containers"), "/run/netns"},
+		FDs:     true,
 		Ignore:  allowed,
 	}
 	outside, err := leak.Take(ctx, scope)
@@ -87,6 +88,9 @@ func run(ctx context.Context, m *machine.Machine, o options) (bool, error) {
 		return false, err
 	}
 	defer daemon.Kill()
+	if _, err := removePods(ctx, setup.Socket); err != nil { // there are none; it must answer
+		return false, err
+	}
 	idle, err := leak.Take(ctx, scope)
 	if err != nil {
 		return false, err

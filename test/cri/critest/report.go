@@ -75,7 +75,8 @@ func summary(w io.Writer, specs []spec, took time.Duration) bool {
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Fprintf(w, "critest: %d skipped: %s\n", reasons[reason], reason)
 	}
-	fmt.Fprintf(w, "critest: %d passed, %d failed, %d skipped (%.0f s)\n", passed, failed, skipped, took.Seconds())
+	fmt.Fprintf(w, "critest: the suite took %.0f s\n", took.Seconds())
+	fmt.Fprintf(w, "critest: %d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed == 0 && passed > 0
 }
 

@@ -14,7 +14,10 @@ func main() {
 	case "nnp":
 		fmt.Printf("Effective uid: %d\n", os.Geteuid())
 	case "pgrep":
-		err = pgrep(os.Stdout, "/proc", os.Args[1:])
+		var found bool
+		if found, err = pgrep(os.Stdout, "/proc", os.Args[1:]); err == nil && !found {
+			os.Exit(1)
+		}
 	case "ipcs":
 		err = ipcs(os.Stdout, "/proc/sysvipc/shm")
 	default:

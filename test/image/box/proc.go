@@ -12,18 +12,19 @@ import (
 	"strings"
 )
 
-// pgrep prints the pids whose command name matches the pattern, but its own.
-func pgrep(w io.Writer, proc string, args []string) error {
+// pgrep prints the pids whose command name matches the pattern, but its own,
+// and says whether there was one.
+func pgrep(w io.Writer, proc string, args []string) (bool, error) {
 	if len(args) != 1 {
-		return errors.New("usage: pgrep PATTERN")
+		return false, errors.New("usage: pgrep PATTERN")
 	}
 	re, err := regexp.Compile(args[0])
 	if err != nil {
-		return err
+		return false, err
 	}
 	files, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
-		return err
+		return false, err
 	}
 	var pids []int
 	for _, f := range files {
@@ -40,10 +41,7 @@ func pgrep(w io.Writer, proc string, args []string) error {
 	for _, pid := range pids {
 		fmt.Fprintln(w, pid)
 	}
-	if len(pids) == 0 {
-		os.Exit(1)
-	}
-	return nil
+	return len(pids) > 0, nil
 }
 
 // ipcs lists the shared memory segments: key, id, owner, mode, bytes, attached.
