@@ -30,6 +30,8 @@ func commands() []command {
 	return []command{
 		{"serve", "", "run the daemon", serve},
 		{"import", "FILE...", "load images from tars into the running daemon", importImages},
+		{"config", "default|dump|check", "show the default settings, show those in force, or check the file", configure},
+		{"version", "", "show the version", showVersion},
 	}
 }
 
