@@ -11,8 +11,9 @@ BIN := $(CURDIR)/bin
 TOOLS := $(BIN)/tools
 REPORTS := $(BIN)/reports
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-GO_BUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# The commit goes into the binaries where git can tell it.
+VCS := $(shell git status >/dev/null 2>&1 && echo true || echo false)
+GO_BUILD := go build -trimpath -buildvcs=$(VCS) -ldflags '-s -w'
 
 # Packages that are tested with the race detector: those that start no process
 # by hand. A race build uses cgo, which the others must never see.

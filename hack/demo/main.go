@@ -111,7 +111,7 @@ func (d *demo) start(ctx context.Context, serve string) (*machine.Daemon, error)
 func (d *demo) look(ctx context.Context) (err error) {
 	d.scope = leak.Scope{
 		Cgroups: machine.Hierarchies(d.machine.Cgroup),
-		Dirs:    []string{d.setup.State, d.setup.IPAM, filepath.Join(d.setup.Root, "pods"), filepath.Join(d.setup.Root, "containers"), "/run/netns"},
+		Dirs:    []string{d.setup.State, d.setup.IPAM, filepath.Join(d.setup.Root, "pods"), filepath.Join(d.setup.Root, "containers"), filepath.Join(d.setup.Root, "removing"), "/run/netns"},
 		Ignore:  harmless.MatchString,
 	}
 	d.before, err = leak.Take(ctx, d.scope)

@@ -75,7 +75,7 @@ func run(ctx context.Context, m *machine.Machine, o options) (bool, error) {
 	}
 	scope := leak.Scope{
 		Cgroups: machine.Hierarchies(m.Cgroup),
-		Dirs:    []string{setup.State, setup.IPAM, filepath.Join(setup.Root, "pods"), filepath.Join(setup.Root, "containers"), "/run/netns"},
+		Dirs:    []string{setup.State, setup.IPAM, filepath.Join(setup.Root, "pods"), filepath.Join(setup.Root, "containers"), filepath.Join(setup.Root, "removing"), "/run/netns"},
 		FDs:     true,
 		Ignore:  allowed,
 	}
