@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,6 +23,7 @@ import (
 type fakeDaemon struct {
 	adminapi.UnimplementedAdminServer
 	tars [][]byte
+	cut  chan error // one for each tar that ended without its end
 }
 
 func (d *fakeDaemon) Import(in grpc.ClientStreamingServer[adminapi.ImportRequest, adminapi.ImportResponse]) error {
@@ -32,6 +34,7 @@ func (d *fakeDaemon) Import(in grpc.ClientStreamingServer[adminapi.ImportRequest
 			break
 		}
 		if err != nil {
+			d.cut <- err
 			return err
 		}
 		tar = append(tar, m.GetData()...)
@@ -143,7 +146,7 @@ func TestImportWithoutDaemon(t *testing.T) {
 
 // A file that cannot be read to its end is not taken for a whole one.
 func TestImportUnreadable(t *testing.T) {
-	d := &fakeDaemon{}
+	d := &fakeDaemon{cut: make(chan error, 1)}
 	conn, err := dial(t.Context(), strings.TrimPrefix(runDaemon(t, d), "unix://"))
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +157,11 @@ func TestImportUnreadable(t *testing.T) {
 	_, err = im.send(t.Context(), broken, newProgress(io.Discard, "x", 0))
 	if err == nil || !strings.Contains(err.Error(), "disk broke") {
 		t.Errorf("send: %v", err)
+	}
+	select {
+	case <-d.cut: // before the connection ends: another file may follow
+	case <-time.After(10 * time.Second):
+		t.Error("the daemon still waits for the rest")
 	}
 	if len(d.tars) != 0 {
 		t.Error("half a tar was imported")

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"reflect"
-	"slices"
 	"sync/atomic"
 
 	"slipway/conf"
@@ -57,29 +55,11 @@ func (d *daemon) reload() {
 		d.log.Error("configuration not reloaded; the old one stays in force", "error", err)
 		return
 	}
-	was := *d.config.p.Load()
-	now, wait := was.Reload(next)
-	wait = append(wait, keepBuilt(was, &now)...)
+	now, wait := d.config.p.Load().Reload(next)
 	d.config.p.Store(&now)
 	d.level.Set(now.Level())
 	d.log.Info("configuration reloaded", "log_level", now.LogLevel)
 	if len(wait) > 0 {
-		slices.Sort(wait)
 		d.log.Warn("changes that wait for a restart", "keys", wait)
 	}
-}
-
-// keepBuilt takes back the reloadable keys that rooms were given when they
-// were built and do not ask for again, and names those that differ.
-func keepBuilt(was conf.Config, now *conf.Config) (wait []string) {
-	if now.RegistryDir != was.RegistryDir {
-		now.RegistryDir, wait = was.RegistryDir, append(wait, "registry_dir")
-	}
-	if !reflect.DeepEqual(now.DefaultUlimits, was.DefaultUlimits) {
-		now.DefaultUlimits, wait = was.DefaultUlimits, append(wait, "default_ulimits")
-	}
-	if !reflect.DeepEqual(now.AbsentMountSources, was.AbsentMountSources) {
-		now.AbsentMountSources, wait = was.AbsentMountSources, append(wait, "absent_mount_sources")
-	}
-	return wait
 }

@@ -98,8 +98,7 @@ func TestReload(t *testing.T) {
 		{"level", "", `log_level = "debug"`, slog.LevelDebug, "registry.k8s.io/pause", "reloaded"},
 		{"sandbox image", "", `sandbox_image = "example.org/pause:1"`, slog.LevelInfo, "example.org/pause:1", "reloaded"},
 		{"what needs a restart", "", `root = "/srv/slipway"`, slog.LevelInfo, "", "keys=[root]"},
-		{"what rooms do not ask again", "", `registry_dir = "/srv/certs"`, slog.LevelInfo, "", "keys=[registry_dir]"},
-		{"both", "", "root = \"/srv/x\"\ndefault_ulimits = [\"nofile=7\"]\nabsent_mount_sources = \"reject\"", slog.LevelInfo, "", `keys="[absent_mount_sources default_ulimits root]"`},
+		{"both", "", "root = \"/srv/x\"\nregistry_dir = \"/srv/certs\"\nlog_level = \"debug\"", slog.LevelDebug, "", `keys="[root registry_dir]"`},
 		{"a wrong key", "", "log_level = \"debug\"\nnope = 1", slog.LevelInfo, "", "not reloaded"},
 		{"a wrong value", "", `log_level = "loud"`, slog.LevelInfo, "", "not reloaded"},
 	} {
