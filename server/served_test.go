@@ -61,11 +61,15 @@ func serveStreaming(t *testing.T, pods *fakePods, images *fakeImages, streaming 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.conn.Close() })
-	if s.runtime, err = criclient.NewRemoteRuntimeService(s.ctx, address, 10*time.Second, nil, streaming); err != nil {
+	s.runtime, err = criclient.NewRemoteRuntimeServiceBuilder().
+		WithEndpoint(address).WithConnectionTimeout(10 * time.Second).WithUseStreaming(streaming).Build(s.ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.runtime.Close(s.ctx) })
-	if s.image, err = criclient.NewRemoteImageService(s.ctx, address, 10*time.Second, nil, streaming); err != nil {
+	s.image, err = criclient.NewRemoteImageServiceBuilder().
+		WithEndpoint(address).WithConnectionTimeout(10 * time.Second).WithUseStreaming(streaming).Build(s.ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.image.Close(s.ctx) })
