@@ -119,7 +119,7 @@ func start(t *testing.T, g *Group, env []string, command ...string) (*exec.Cmd, 
 	return cmd, out
 }
 
-// waitFor polls a condition for at most ten seconds (the VM is slow).
+// waitFor polls a condition for at most half a minute: machines are slow.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
