@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,7 +19,19 @@ import (
 // under way when the keeper died fails with errKeeperDied; whether it took
 // effect is told by nothing but held, so it is never repeated blindly.
 type link struct {
-	linkState
+	o      linkOptions
+	build  string // digest of the keeper's binary
+	ends   chan struct{}
+	ctx    context.Context // of the goroutines; ends with close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu    sync.Mutex    // guards the fields below; never held over I/O that can wait
+	wire  *keeperWire   // nil while there is no keeper
+	up    chan struct{} // closed while there is one
+	kept  map[string]*kept
+	told  []wire.Exit // ends that OnExit has yet to hear of, in order
+	child int         // pidfd of the keeper that we started, -1 when it was adopted
 }
 
 // linkOptions say where the keeper is and who hears of what happens.
@@ -32,6 +45,8 @@ type linkOptions struct {
 	// order in which the ends were told. It may be told an end twice (after a
 	// change of keeper or a lost reply) and must not wait for the link.
 	OnExit func(wire.Exit)
+	// Start starts a keeper; nil means program.StartKeeper. For tests.
+	Start func(ctx context.Context, k keeperStart) (pidfd int, err error)
 	// OnDetached is called when the keeper cut an attacher; may be nil.
 	OnDetached func(wire.Detached)
 }
@@ -92,48 +107,3 @@ func (h *held) close() {
 
 // errKeeperDied: the keeper went away before it answered. A new one is being started.
 var errKeeperDied = fmt.Errorf("the keeper died before it answered: %w", ErrUnavailable)
-
-// openLink adopts the keeper that listens at <state>/keeper.sock, upgrading it
-// in place when it runs another binary, or starts one. It returns what an
-// adopted keeper holds. The daemon becomes a subreaper.
-func openLink(ctx context.Context, o linkOptions) (*link, []held, error) { return open(ctx, o) }
-
-// spawn starts a process. A failing step is a *wire.Error that names it. On any
-// error nothing is held and the process, if there was one, is gone, except
-// after errKeeperDied and the end of ctx: then drop the id and kill its cgroup.
-func (l *link) spawn(ctx context.Context, s spawn) (child, error) { return l.doSpawn(ctx, s) }
-
-// watch has the keeper look after a running process: its output, its end.
-func (l *link) watch(ctx context.Context, w watch) error { return l.doWatch(ctx, w) }
-
-// reopen gives a new log file, -1 to throw the output away from now on. No byte is lost between the files.
-func (l *link) reopen(ctx context.Context, id string, log int) error { return l.doReopen(ctx, id, log) }
-
-// hold gives descriptors into custody (both processes keep copies) under an id,
-// beside those it may have already.
-func (l *link) hold(ctx context.Context, id string, fds map[string]int) error {
-	return l.doHold(ctx, id, fds)
-}
-
-// drop ends custody of an id. It is no error when there is none.
-func (l *link) drop(ctx context.Context, id string) error { return l.doDrop(ctx, id) }
-
-// attachOut copies the output of a container to the pipe fd from now on, until
-// detachOut, until the container ends (the pipe is closed), or until the reader
-// is too slow (OnDetached). The fd stays the caller's and is made non-blocking.
-func (l *link) attachOut(ctx context.Context, a wire.AttachOut, fd int) error {
-	return l.doAttach(ctx, a, fd)
-}
-
-// detachOut ends attachOut. It is no error when it has ended.
-func (l *link) detachOut(ctx context.Context, id, attacher string) error {
-	return l.doDetach(ctx, id, attacher)
-}
-
-// ping asks whether the keeper answers.
-func (l *link) ping(ctx context.Context) error { return l.doPing(ctx) }
-
-// close ends the link and waits for its goroutines. orderly tells the keeper,
-// which then ends when it holds nothing; otherwise it goes on as after a crash
-// of the daemon.
-func (l *link) close(orderly bool) error { return l.doClose(orderly) }

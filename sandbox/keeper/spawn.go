@@ -166,7 +166,10 @@ func (k *Keeper) watch(m *wire.Watch, fds []int) error {
 // failed makes the answer to a start that did not succeed.
 func failed(err error) *wire.Failed {
 	var step *StepError
-	if errors.As(err, &step) {
+	if errors.As(err, &step) && step.Index < 0 { // before the first step
+		return wire.Refuse("start process", step)
+	}
+	if step != nil {
 		return &wire.Failed{Index: step.Index, Errno: int(step.Errno)}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
