@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/containernetworking/cni/libcni"
 )
 
 // rollbackLimit bounds the DEL that follows a failed ADD, so that a request
@@ -18,7 +20,11 @@ func (n *Network) Attach(ctx context.Context, pod Pod, attempt *Attachment) (*At
 	if pod.ID != attempt.PodID {
 		return nil, fmt.Errorf("attach pod %q: %w: the attempt is of pod %q", pod.ID, ErrInvalid, attempt.PodID)
 	}
-	full, err := n.add(ctx, attempt)
+	list, rt, err := attempt.open()
+	if err != nil {
+		return nil, err
+	}
+	full, err := n.add(ctx, attempt, list, rt)
 	if err == nil {
 		return full, nil
 	}
@@ -36,11 +42,7 @@ func (n *Network) Attach(ctx context.Context, pod Pod, attempt *Attachment) (*At
 
 // add may return a record next to an error: the plugins did their work, but
 // what they answered is of no use.
-func (n *Network) add(ctx context.Context, attempt *Attachment) (*Attachment, error) {
-	list, rt, err := attempt.open()
-	if err != nil {
-		return nil, err
-	}
+func (n *Network) add(ctx context.Context, attempt *Attachment, list *libcni.NetworkConfigList, rt *libcni.RuntimeConf) (*Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	result, err := n.calls(attempt.PodID).AddNetworkList(ctx, list, rt)

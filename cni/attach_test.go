@@ -1,12 +1,14 @@
 package cni_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -194,6 +196,35 @@ func TestCallerGivesUp(t *testing.T) {
 		t.Fatalf("%v is not a cancellation", err)
 	}
 	b.wantOrder("ADD fake-a, DEL fake-b, DEL fake-a")
+}
+
+// kill -9 of the daemon ends the plugin it is running: an ADD that went on
+// could finish after the next daemon's DEL.
+func TestPluginDiesWithTheDaemon(t *testing.T) {
+	b := newBench(t)
+	b.chain("10-net.conflist", "net", nil, map[string]act{"ADD": {Gate: b.log + "/never"}})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := json.Marshal(map[string]any{
+		"Options": map[string]any{"ConfDir": b.conf, "BinDirs": []string{b.bin}, "CacheDir": b.cache},
+		"Pod":     pod("pod1"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := &exec.Cmd{Path: self, Args: []string{"fake-daemon"}, Stdin: bytes.NewReader(job)}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ADD under way", func() bool { return b.order() == "ADD fake-a, ADD fake-b" })
+	if err := daemon.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = daemon.Wait()
+	plugin := b.calls()[1].Pid
+	eventually(t, "end of the plugin", func() bool { return gone(plugin) })
 }
 
 // A child that keeps stdout open does not hold up a plugin that has ended.

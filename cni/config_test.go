@@ -19,7 +19,8 @@ func one(name string) string {
 func shown(t *testing.T, n *cni.Network) (r struct {
 	File, Network, PodCIDR, NotReady string
 	Bad                              []string
-}) {
+},
+) {
 	t.Helper()
 	data, err := json.Marshal(n.Config())
 	if err == nil {

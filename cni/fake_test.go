@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"slipway/cni"
 )
 
 // The test binary is the fake plugin too: run under a name that begins with
@@ -58,6 +61,9 @@ func fakePlugin(name string) int {
 	if err != nil {
 		return 99
 	}
+	if name == "fake-daemon" {
+		return fakeDaemon(in)
+	}
 	if name == "fake-child" {
 		signal.Ignore(syscall.SIGTERM)
 		time.Sleep(time.Minute)
@@ -81,6 +87,27 @@ func fakePlugin(name string) int {
 		return 1
 	}
 	return play(a, c.Command)
+}
+
+// fakeDaemon attaches a pod; its input is the options and the pod.
+func fakeDaemon(in []byte) int {
+	var job struct {
+		Options cni.Options
+		Pod     cni.Pod
+	}
+	if json.Unmarshal(in, &job) != nil {
+		return 97
+	}
+	n, err := cni.New(job.Options)
+	if err != nil {
+		return 96
+	}
+	attempt, err := n.Attempt(job.Pod)
+	if err != nil {
+		return 95
+	}
+	_, _ = n.Attach(context.Background(), job.Pod, attempt)
+	return 0
 }
 
 func fakeChild() int {

@@ -83,7 +83,10 @@ func (p Pod) args() [][2]string {
 // capabilities are the values a plugin gets when its configuration asks for
 // them, under the names containerd uses.
 func (p Pod) capabilities() (map[string]json.RawMessage, error) {
-	values := map[string]any{"io.kubernetes.cri.pod-annotations": p.Annotations}
+	values := map[string]any{}
+	if len(p.Annotations) > 0 {
+		values["io.kubernetes.cri.pod-annotations"] = p.Annotations
+	}
 	ports, err := p.portMappings()
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,11 +36,15 @@ type runner struct {
 
 // ExecPlugin runs one plugin to its end and returns its output. The plugin is
 // a process group of its own and is killed as one when ctx ends, when it
-// writes too much, or when it fails with children left. Children that made a
-// session of their own escape; they cannot hold up this call.
+// writes too much. It also dies with this process: what a killed daemon left
+// half done is undone by DEL from the record, and an ADD that went on would
+// finish after that DEL. Children that made a session of their own escape;
+// they cannot hold up this call.
 func (r *runner) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	runtime.LockOSThread() // the death signal follows the thread that started it
+	defer runtime.UnlockOSThread()
 	stdout := &capped{full: func() { cancel(errOutput) }}
 	stderr := &capped{}
 	cmd, err := start(ctx, func() *exec.Cmd {
@@ -47,7 +52,7 @@ func (r *runner) ExecPlugin(ctx context.Context, path string, stdin []byte, envi
 			Path: path, Args: []string{path}, Dir: "/", Env: environment(environ),
 			Stdin: bytes.NewReader(stdin), Stdout: stdout, Stderr: stderr,
 			WaitDelay:   drainLimit,
-			SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+			SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 		}
 	})
 	if err != nil {
