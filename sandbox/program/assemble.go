@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/sandbox/program/runner"
 )
 
 // Arguments of a step. Besides these, int and uint64 are plain numbers, string
@@ -21,40 +23,19 @@ type (
 // label is what a step is called when it fails.
 type label struct{ step, path string }
 
-// encStep is a step in its encoded form.
-type encStep struct {
-	nr, kinds, tolerate, flags uint64
-	args                       [6]uint64
-}
-
-type encReloc struct{ off, kind uint64 }
-
-type encService struct {
-	kind     uint64
-	fd       uint64
-	uid, gid string
-}
-
 // assembly is a program being built. It collects; nothing happens but in the
 // builders that open descriptors and give them to own.
 type assembly struct {
-	steps    []encStep
-	labels   []label
-	relocs   []encReloc
-	services []encService
-	data     []byte
-	fds      []int
-	index    map[int]int // descriptor -> index in fds
-	owned    []int
-	at       string // path that the steps being added are about
-	clone    uint64
-	cgroup   int // descriptor for CLONE_INTO_CGROUP, -1 = none
-	two      bool
-	offers   int
+	form   runner.Form
+	labels []label     // of form.Steps
+	fds    []int       // that go with it
+	index  map[int]int // descriptor -> index in fds
+	owned  []int       // to be closed with the program
+	at     string      // path that the steps being added are about
 }
 
 func newAssembly() *assembly {
-	return &assembly{index: map[int]int{}, cgroup: -1}
+	return &assembly{index: map[int]int{}, form: runner.Form{Cgroup: -1}}
 }
 
 // own makes the program the owner of a descriptor.
@@ -65,39 +46,39 @@ func (a *assembly) own(fd int) int {
 
 // call adds a step.
 func (a *assembly) call(name string, nr int, args ...any) slot {
-	s := encStep{nr: uint64(nr)}
+	s := runner.Step{Nr: uint64(nr)}
 	for i, arg := range args {
 		v, kind := a.argument(arg)
-		s.args[i] = v
-		s.kinds |= kind << (4 * i)
+		s.Args[i] = v
+		s.Kinds |= kind << (4 * i)
 	}
-	a.steps = append(a.steps, s)
+	a.form.Steps = append(a.form.Steps, s)
 	a.labels = append(a.labels, label{name, a.at})
-	return slot(len(a.steps) - 1)
+	return slot(len(a.form.Steps) - 1)
 }
 
 func (a *assembly) argument(arg any) (v, kind uint64) {
 	switch v := arg.(type) {
 	case int:
-		return uint64(v), kindPlain
+		return uint64(v), runner.KindPlain
 	case uint64:
-		return v, kindPlain
+		return v, runner.KindPlain
 	case string:
-		return uint64(a.text(v)), kindData
+		return uint64(a.text(v)), runner.KindData
 	case []byte:
-		return uint64(a.bytes(v)), kindData
+		return uint64(a.bytes(v)), runner.KindData
 	case ptr:
-		return uint64(v), kindData
+		return uint64(v), runner.KindData
 	case fd:
-		return a.pass(int(v)), kindFd
+		return a.pass(int(v)), runner.KindFd
 	case slot:
-		return uint64(v), kindSlot
+		return uint64(v), runner.KindSlot
 	case syncEnd:
-		return 0, kindSync
+		return 0, runner.KindSync
 	case pidPage:
-		return 0, kindPidPage
+		return 0, runner.KindPidPage
 	case pageSpan:
-		return 0, kindPageSize
+		return 0, runner.KindPageSize
 	}
 	panic(fmt.Sprintf("argument of type %T", arg)) // a mistake in this package
 }
@@ -109,12 +90,12 @@ func (a *assembly) about(path string) *assembly {
 }
 
 // last is the step that was added last.
-func (a *assembly) last() *encStep { return &a.steps[len(a.steps)-1] }
+func (a *assembly) last() *runner.Step { return &a.form.Steps[len(a.form.Steps)-1] }
 
 // tolerate lets the last step fail with these errors.
 func (a *assembly) tolerate(errs ...unix.Errno) {
 	for _, e := range errs {
-		a.last().tolerate |= 1 << e
+		a.last().Tolerate |= 1 << e
 	}
 }
 
@@ -131,21 +112,21 @@ func (a *assembly) pass(fd int) uint64 {
 
 // bytes places b in data, at a multiple of eight.
 func (a *assembly) bytes(b []byte) ptr {
-	for len(a.data)%8 != 0 {
-		a.data = append(a.data, 0)
+	for len(a.form.Data)%8 != 0 {
+		a.form.Data = append(a.form.Data, 0)
 	}
-	at := len(a.data)
-	a.data = append(a.data, b...)
+	at := len(a.form.Data)
+	a.form.Data = append(a.form.Data, b...)
 	if len(b) == 0 {
-		a.data = append(a.data, 0)
+		a.form.Data = append(a.form.Data, 0)
 	}
 	return ptr(at)
 }
 
 // text places a C string in data.
 func (a *assembly) text(s string) ptr {
-	at := len(a.data)
-	a.data = append(append(a.data, s...), 0)
+	at := len(a.form.Data)
+	a.form.Data = append(append(a.form.Data, s...), 0)
 	return ptr(at)
 }
 
@@ -166,21 +147,21 @@ func (a *assembly) pointers(texts []string) ptr {
 	}
 	at := a.words(w...)
 	for i := range texts {
-		a.relocs = append(a.relocs, encReloc{uint64(at) + uint64(8*i), kindData})
+		a.form.Relocs = append(a.form.Relocs, runner.Reloc{Off: uint64(at) + uint64(8*i), Kind: runner.KindData})
 	}
 	return at
 }
 
 // wait adds the steps with which the child asks the keeper for a service and
 // waits until it is done.
-func (a *assembly) wait(name string, s encService) {
-	a.services = append(a.services, s)
+func (a *assembly) wait(name string, s runner.Service) {
+	a.form.Services = append(a.form.Services, s)
 	a.call(name, unix.SYS_WRITE, syncEnd{}, "!", 1)
 	a.call(name, unix.SYS_READ, syncEnd{}, a.words(0), 1)
 }
 
 // offer makes the result of the last step one that the keeper can fetch.
 func (a *assembly) offer() {
-	a.last().flags |= flagOffer | uint64(a.offers)<<flagPlace
-	a.offers++
+	a.last().Flags |= runner.FlagOffer | uint64(a.form.Offers)<<runner.OfferPlace
+	a.form.Offers++
 }

@@ -2,11 +2,11 @@
 // the list with every path already opened and every string already written, the
 // keeper clones a child that runs it and ends in execve.
 //
-// The daemon's side is the builders (Container, Exec, Pod, Reaper) and Program;
-// the keeper's side is Load and Start; between them lies a sealed memfd and a
-// list of descriptors. No Go runs in the child: about a hundred lines of
-// assembler per architecture (run_*.s) execute the list. A failure is the index
-// of a step and an errno, which Program.Failure turns into words.
+// This is the daemon's side: the builders (Container, Exec, Pod, Reaper) and
+// Program. The keeper's side, which maps, clones and starts, is package runner;
+// between them lie a sealed memfd and a list of descriptors. No Go runs in the
+// child. A failure is the index of a step and an errno, which Program.Failure
+// turns into words.
 //
 // It is not a sandbox policy. What a container may do is decided in the OCI
 // spec that the builders are given.
@@ -19,9 +19,6 @@
 // with CAP_SYS_PTRACE (the class of CVE-2016-9962), even with memory of its own
 // and not dumpable.
 //
-// The trap is reaping. Start clones children that its caller has never heard of
-// and waits for them by number, so a process that uses it must not reap children
-// it does not know: look first (WNOWAIT), then take only what is known. A second
-// one: a Program owns the descriptors that its builder opened, and they must
-// stay open until the keeper has them.
+// The trap: a Program owns the descriptors that its builder opened, and they
+// must stay open until the keeper has them.
 package program

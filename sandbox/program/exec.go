@@ -3,6 +3,7 @@ package program
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,10 +15,13 @@ import (
 type Exec struct {
 	// Process is what to run. Its OOMScoreAdj counts, 0 when nil.
 	Process *specs.Process
-	// Init is a pidfd of the container's first process, InitPid its number (not used; the pidfd decides).
+	// Spec is the container's, or nil: it tells whether there is a user namespace to join.
+	Spec *specs.Spec
+	// Init is a pidfd of the container's first process, InitPid its number (not
+	// used: the pidfd decides).
 	Init    int
 	InitPid int
-	// Userns: the container lives in a user namespace of its own.
+	// Userns: the container lives in a user namespace of its own, whatever Spec says.
 	Userns bool
 	Cgroup Cgroup
 	Stdio  Stdio
@@ -92,10 +96,17 @@ func (e *Exec) build(prog *Program, id *identity) error {
 func (e *Exec) join(a *assembly) func() {
 	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
 		unix.CLONE_NEWCGROUP | unix.CLONE_NEWPID
-	if e.Userns {
+	if e.Userns || hasUserns(e.Spec) {
 		flags |= unix.CLONE_NEWUSER
 	}
 	return func() { a.about("").call("join namespaces", unix.SYS_SETNS, fd(e.Init), flags) }
+}
+
+func hasUserns(s *specs.Spec) bool {
+	if s == nil || s.Linux == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
 }
 
 // terminal makes a terminal in the container's devpts.

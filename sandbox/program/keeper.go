@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program/runner"
 )
 
 // Keeper is a keeper to start.
@@ -78,7 +79,7 @@ func (k *Keeper) build(a *assembly) error {
 	if err := linux.SetAttr(root, false, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return err
 	}
-	a.clone = unix.CLONE_NEWNS
+	a.form.Clone = unix.CLONE_NEWNS
 	a.signals()
 	a.attachRoot(root)
 	a.enterRoot()
@@ -95,7 +96,7 @@ func (k *Keeper) build(a *assembly) error {
 	a.about(k.Args[0])
 	a.call("close descriptors on exec", unix.SYS_CLOSE_RANGE, len(k.Files), 0xffffffff, unix.CLOSE_RANGE_CLOEXEC)
 	a.call("exec", unix.SYS_EXECVEAT, fd(image), "", a.pointers(k.Args), a.pointers(k.Env), unix.AT_EMPTY_PATH)
-	a.last().flags |= flagExec
+	a.last().Flags |= runner.FlagExec
 	return nil
 }
 

@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"slipway/sandbox/linux"
 )
 
 // buildProbe builds the static program that runs inside, once.
@@ -125,7 +127,7 @@ func newOutput(t testing.TB) *output {
 		t.Fatal(err)
 	}
 	o := &output{p[0], p[1], null}
-	t.Cleanup(func() { closeAll([]int{o.r, o.w, o.null}) })
+	t.Cleanup(func() { linux.CloseAll(o.r, o.w, o.null) })
 	return o
 }
 
@@ -204,9 +206,7 @@ func reapNow(c Child) {
 // wait reaps a child and gives its status.
 func wait(t testing.TB, c Child) syscall.WaitStatus {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := waitExit(ctx, c.Pidfd); err != nil {
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.Pidfd), Events: unix.POLLIN}}, 20000); n != 1 {
 		t.Fatalf("process %d does not end: %v", c.Pid, err)
 	}
 	var ws unix.WaitStatus

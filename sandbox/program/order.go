@@ -65,7 +65,7 @@ func (a *assembly) lastFilter(id *identity, where place) {
 // enterNamespaces joins what is the pod's and makes what is new.
 func (b *container) enterNamespaces() {
 	a := b.a
-	a.clone |= b.ns.clone
+	a.form.Clone |= b.ns.clone
 	flags := cloneFlags()
 	for _, t := range b.ns.join {
 		a.about("").call("join "+string(t)+" namespace", unix.SYS_SETNS, fd(b.ns.fds[t]), flags[t])

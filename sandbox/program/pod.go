@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program/runner"
 )
 
 // Pod builds the program that makes a pod's namespaces. Its child lives for a
@@ -81,7 +82,7 @@ func (p *Pod) build(a *assembly) error {
 	}
 	a.own(proc)
 	for _, n := range kinds {
-		a.clone |= n.flag
+		a.form.Clone |= n.flag
 	}
 	a.signals()
 	if p.User {
@@ -102,7 +103,7 @@ func (p *Pod) build(a *assembly) error {
 		a.about("").call("open "+n.file+" namespace", unix.SYS_OPENAT, fd(proc), "self/ns/"+n.file, unix.O_RDONLY|unix.O_CLOEXEC)
 		a.offer()
 	}
-	a.wait("offer namespaces", encService{kind: serviceFetch})
+	a.wait("offer namespaces", runner.Service{Kind: runner.ServiceFetch})
 	a.call("end", unix.SYS_EXIT_GROUP, 0)
 	return nil
 }
@@ -117,7 +118,7 @@ func (p *Pod) mapIDs(a *assembly, proc int) error {
 	if err != nil {
 		return err
 	}
-	a.wait("map ids", encService{kind: serviceIDMaps, fd: a.pass(proc), uid: uid, gid: gid})
+	a.wait("map ids", runner.Service{Kind: runner.ServiceIDMaps, Fd: a.pass(proc), UID: uid, GID: gid})
 	a.call("set groups", unix.SYS_SETGROUPS, 0, 0)
 	a.call("set gid", unix.SYS_SETRESGID, 0, 0, 0)
 	a.call("set uid", unix.SYS_SETRESUID, 0, 0, 0)

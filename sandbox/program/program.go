@@ -1,7 +1,6 @@
 package program
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -40,7 +39,7 @@ func newProgram(a *assembly) *Program { return &Program{a: a, master: -1, devpts
 func (p *Program) Fds() []int { return p.a.fds }
 
 // Offers is how many descriptors the child offers (Child.Offered).
-func (p *Program) Offers() int { return p.a.offers }
+func (p *Program) Offers() int { return p.a.form.Offers }
 
 // Terminal gives the master of the process's terminal, -1 when it has none, and
 // a descriptor of the container's devpts mount, -1 when there is none, with
@@ -85,49 +84,6 @@ func (p *Program) Seal() (memfd int, err error) {
 }
 
 func (a *assembly) encode() []byte {
-	head := make([]uint64, headerWords)
-	services := a.encodeServices() // adds to data
-	head[headMagic] = magic
-	head[headSteps] = uint64(len(a.steps))
-	head[headRelocs] = uint64(len(a.relocs))
-	head[headServices] = uint64(len(a.services))
-	head[headData] = uint64(len(a.data))
-	head[headClone] = a.clone
-	if a.cgroup >= 0 {
-		head[headCgroup] = a.pass(a.cgroup) + 1
-	}
-	head[headFds] = uint64(len(a.fds))
-	if a.two {
-		head[headTwo] = 1
-	}
-	head[headOffers] = uint64(a.offers)
-	b := make([]byte, 0, 8*(headerWords+len(a.steps)*encWords+len(a.relocs)*relocWords)+len(a.data))
-	put := func(w ...uint64) {
-		for _, v := range w {
-			b = binary.NativeEndian.AppendUint64(b, v)
-		}
-	}
-	put(head...)
-	for _, s := range a.steps {
-		put(s.nr)
-		put(s.args[:]...)
-		put(s.kinds, s.tolerate, s.flags)
-	}
-	for _, r := range a.relocs {
-		put(r.off, r.kind)
-	}
-	put(services...)
-	return append(b, a.data...)
-}
-
-func (a *assembly) encodeServices() []uint64 {
-	var w []uint64
-	for _, s := range a.services {
-		uid := len(a.data)
-		a.data = append(a.data, s.uid...)
-		gid := len(a.data)
-		a.data = append(a.data, s.gid...)
-		w = append(w, s.kind, s.fd, uint64(uid), uint64(gid), uint64(len(a.data)))
-	}
-	return w
+	a.form.Fds = len(a.fds)
+	return a.form.Encode()
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program/runner"
 )
 
 // Reaper builds PID 1 of a pod's shared PID namespace: a program of some hundred
@@ -64,7 +65,7 @@ func (r *Reaper) build(a *assembly) error {
 		adj = *r.OOMScoreAdj
 	}
 	id := &identity{uid: reaperID, gid: reaperID, noNewPrivs: true}
-	a.clone = unix.CLONE_NEWNS | unix.CLONE_NEWPID
+	a.form.Clone = unix.CLONE_NEWNS | unix.CLONE_NEWPID
 	return run([]phase{
 		{"signals", "", do(a.signals)},
 		{"children", "the kernel reaps what nobody waits for", do(func() { ignoreChildren(a) })},
@@ -130,7 +131,7 @@ func execMemfd(a *assembly, image int, argv, env []string) {
 	a.about(argv[0])
 	a.call("close descriptors on exec", unix.SYS_CLOSE_RANGE, 0, 0xffffffff, unix.CLOSE_RANGE_CLOEXEC)
 	a.call("exec", unix.SYS_EXECVEAT, fd(image), "", a.pointers(argv), a.pointers(env), unix.AT_EMPTY_PATH)
-	a.last().flags |= flagExec
+	a.last().Flags |= runner.FlagExec
 }
 
 // reaperELF is the whole program: wait for ever.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program/runner"
 )
 
 // identity is who a process is and what it may do, checked.
@@ -146,7 +147,7 @@ func (a *assembly) capset(permitted, effective, inheritable linux.CapSet) {
 func (a *assembly) seccomp(id *identity) {
 	prog := a.bytes(id.filter)
 	fprog := a.words(uint64(len(id.filter)/8), uint64(prog)) // struct sock_fprog
-	a.relocs = append(a.relocs, encReloc{uint64(fprog) + 8, kindData})
+	a.form.Relocs = append(a.form.Relocs, runner.Reloc{Off: uint64(fprog) + 8, Kind: runner.KindData})
 	a.call("load seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, int(id.flags), fprog)
 }
 
@@ -173,7 +174,7 @@ func (a *assembly) exec(p *specs.Process) error {
 	for _, file := range candidates(p) {
 		a.call("exec", unix.SYS_EXECVE, file, argv, env)
 		a.tolerate(unix.ENOENT, unix.EACCES, unix.ENOTDIR)
-		a.last().flags |= flagExec | flagNote
+		a.last().Flags |= runner.FlagExec | runner.FlagNote
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"slipway/sandbox/program/runner"
 )
 
 // signals sets all signals to their defaults and empties the mask.
@@ -28,8 +30,8 @@ func (a *assembly) joinCgroups(c Cgroup) {
 	for _, p := range c.Procs {
 		a.call("join cgroup", unix.SYS_WRITE, fd(p), "0", 1)
 	}
-	if a.cgroup = c.Into; c.Into >= 0 {
-		a.pass(c.Into)
+	if c.Into >= 0 {
+		a.form.Cgroup = int(a.pass(c.Into))
 	}
 }
 
@@ -166,14 +168,14 @@ func (a *assembly) second() {
 	a.call("become undumpable", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	a.call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 0xffffffff, 0)
 	a.call("unmap memory", unix.SYS_MUNMAP)
-	a.last().flags |= flagUnmap
+	a.last().Flags |= runner.FlagUnmap
 	a.call("withhold pid page", unix.SYS_MADVISE, pidPage{}, pageSpan{}, unix.MADV_DONTFORK)
 }
 
 // split is the second clone itself.
 func (a *assembly) split() {
-	a.two = true
+	a.form.Two = true
 	flags := unix.CLONE_PARENT | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID | int(unix.SIGCHLD)
 	a.call("second clone", unix.SYS_CLONE, flags, 0, pidPage{}, 0, 0)
-	a.last().flags |= flagFork
+	a.last().Flags |= runner.FlagFork
 }

@@ -1,4 +1,4 @@
-package program
+package runner
 
 import (
 	"strconv"
@@ -12,7 +12,7 @@ func (r *running) serve(n int, c *Child) error {
 		return unix.EPROTO
 	}
 	s := &r.l.service[n]
-	if s.kind == serviceFetch {
+	if s.kind == ServiceFetch {
 		return r.fetch(c)
 	}
 	return r.mapIDs(s)

@@ -1,4 +1,4 @@
-package program
+package runner
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type Child struct {
 
 // Failed says which step of a program failed.
 type Failed struct {
-	// Step is the index of the step for Program.Failure; -1: the keeper failed
+	// Step is the index of the step in Form.Steps; -1: the keeper failed
 	// before the first (clone, memory).
 	Step int
 	// Errno is the step's error. EINTR: the process was killed at this step
@@ -173,7 +173,7 @@ func (r *running) one(ctx context.Context) (Child, error) {
 		closeAll(c.Offered)
 		return Child{}, r.abandon(ctx, err)
 	}
-	if r.l.steps[r.progress()].flags&flagExec != 0 {
+	if r.l.steps[r.progress()].flags&FlagExec != 0 {
 		return c, nil
 	}
 	c.Pid, c.Pidfd = 0, -1 // a program without execve has ended
@@ -193,7 +193,7 @@ func (r *running) two(ctx context.Context) (Child, error) {
 	}
 	err := r.ended()
 	second := r.l.secondPid()
-	if err == nil && (second <= 0 || r.l.steps[r.progress()].flags&flagExec == 0) {
+	if err == nil && (second <= 0 || r.l.steps[r.progress()].flags&FlagExec == 0) {
 		err = &Failed{Step: r.origin(), Errno: unix.EINTR}
 	}
 	if err != nil {
@@ -234,7 +234,7 @@ func (r *running) ended() error {
 		return &Failed{Step: r.l.origin[i], Errno: syscall.Errno(errno & 0xfff)}
 	}
 	last := r.progress() == len(r.l.steps)-1
-	if r.l.steps[r.progress()].flags&flagExec == 0 && !last {
+	if r.l.steps[r.progress()].flags&FlagExec == 0 && !last {
 		return &Failed{Step: r.origin(), Errno: unix.EINTR}
 	}
 	return nil

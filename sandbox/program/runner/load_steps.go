@@ -1,4 +1,4 @@
-package program
+package runner
 
 import (
 	"fmt"
@@ -8,12 +8,12 @@ import (
 )
 
 // steps puts the steps into the form that the assembler reads. A step marked
-// flagUnmap becomes as many as it takes.
+// FlagUnmap becomes as many as it takes.
 func (d *decoder) steps() error {
 	l := d.l
 	unmaps := 0
 	for i := range d.nstep {
-		if word(d.b, headerWords+i*encWords+9)&flagUnmap != 0 {
+		if word(d.b, headerWords+i*encWords+9)&FlagUnmap != 0 {
 			unmaps++
 		}
 	}
@@ -30,7 +30,7 @@ func (d *decoder) steps() error {
 	at := 0
 	for i := range d.nstep {
 		final[i] = at
-		if word(d.b, headerWords+i*encWords+9)&flagUnmap == 0 {
+		if word(d.b, headerWords+i*encWords+9)&FlagUnmap == 0 {
 			if err := d.step(&all[at], i, all, final); err != nil {
 				return err
 			}
@@ -56,13 +56,13 @@ func (d *decoder) step(s *step, i int, all []step, final []int) error {
 	at := headerWords + i*encWords
 	kind := word(d.b, at+7)
 	*s = step{nr: word(d.b, at), tolerate: word(d.b, at+8), flags: word(d.b, at+9)}
-	const known = flagFork | flagNote | flagOffer | flagExec | 15<<flagPlace
+	const known = FlagFork | FlagNote | FlagOffer | FlagExec | 15<<OfferPlace
 	if s.flags&^known != 0 || s.nr > 1<<16 {
 		return fmt.Errorf("%w: step %d: flags %#x, call %d", ErrForm, i, s.flags, s.nr)
 	}
 	for a := range s.args {
 		v, k := word(d.b, at+1+a), kind>>(4*a)&15
-		if k == kindSync {
+		if k == KindSync {
 			d.l.syncs = append(d.l.syncs, patch{&s.args[a]})
 			continue
 		}
@@ -70,7 +70,7 @@ func (d *decoder) step(s *step, i int, all []step, final []int) error {
 		if err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
 		}
-		if k == kindSlot {
+		if k == KindSlot {
 			s.flags |= 1 << (flagSlot0 + a)
 			v = uint64(uintptr(unsafe.Pointer(&all[final[v]].ret)))
 		}
