@@ -104,3 +104,13 @@ func CleanTmp(dir string) error {
 	}
 	return nil
 }
+
+// Free returns the space in bytes that is left for use on the file system of
+// dir.
+func Free(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of %q: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
