@@ -70,6 +70,9 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.useImages(ctx, c); err != nil {
+		return err
+	}
 	u.add(func(context.Context) error { return os.RemoveAll(c.dir) })
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err

@@ -76,8 +76,8 @@ func (p *Pods) execSync(ctx context.Context, c *container, cmd []string, timeout
 	}
 }
 
-// exec is a command that runs: what has to be taken back when it has ended.
-type exec struct {
+// execution is a command that runs: what has to be taken back when it has ended.
+type execution struct {
 	p     *Pods
 	name  string // of its cgroup
 	id    string // for the keeper: the container's and the name
@@ -87,11 +87,11 @@ type exec struct {
 }
 
 // startExec starts a command with its streams going to out and errs.
-func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, errs *capture) (_ *exec, err error) {
+func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, errs *capture) (_ *execution, err error) {
 	f := newFiles()
 	defer f.close()
 	name := "exec-" + newID()[:12]
-	e := &exec{p: p, name: name, id: c.id + "/" + name, pidfd: -1, exit: make(chan wire.Exit, 1)}
+	e := &execution{p: p, name: name, id: c.id + "/" + name, pidfd: -1, exit: make(chan wire.Exit, 1)}
 	defer func() {
 		if err != nil {
 			e.end()
@@ -132,7 +132,7 @@ func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, e
 
 // execProgram says where the command runs: the container's namespaces by the
 // pidfd of its init, a child of its cgroup, its filter.
-func (p *Pods) execProgram(c *container, cmd []string, f *files, e *exec) (*program.Exec, error) {
+func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (*program.Exec, error) {
 	spec, err := c.spec()
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (p *Pods) execProgram(c *container, cmd []string, f *files, e *exec) (*prog
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	b := &program.Exec{Process: process, Spec: spec, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
+	b := &program.Exec{Process: process, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
 	filter, err := p.o.Profiles.Get(spec.Linux.Seccomp)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
@@ -194,7 +194,7 @@ func (c *container) borrowInit() (process, error) {
 
 // kill ends the command and all that it started, as far as they have a cgroup
 // of their own.
-func (e *exec) kill() {
+func (e *execution) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
 	if e.group != nil && e.group.Kill(ctx) == nil {
@@ -205,7 +205,7 @@ func (e *exec) kill() {
 
 // end takes back what the exec used. Children that it left behind go on: their
 // cgroup goes with the container's.
-func (e *exec) end() {
+func (e *execution) end() {
 	e.p.mu.Lock()
 	delete(e.p.execs, e.id)
 	e.p.mu.Unlock()

@@ -40,7 +40,7 @@ func (p *Pods) Stats(ctx context.Context, id string) (*Stats, error) {
 	if st.Cgroup, err = g.Stats(); err != nil {
 		return nil, err
 	}
-	st.NanoCores = c.cores(st.At, st.Cgroup.CPU.UsageNS)
+	st.NanoCores = c.cores(st.At, uint64(st.Cgroup.CPU.Usage))
 	return st, nil
 }
 

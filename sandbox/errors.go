@@ -15,6 +15,8 @@ var (
 	ErrState = errors.New("wrong state")
 	// ErrUnavailable: a part that is needed (network, keeper) is not ready.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrImageVolume: an image volume cannot be mounted.
+	ErrImageVolume = errors.New("image volume")
 	// ErrTimeout: a command given to exec ran longer than it may.
 	ErrTimeout = errors.New("timed out")
 )

@@ -85,8 +85,13 @@ func (b *bench) start(_ context.Context, k keeperStart) (int, error) {
 		return -1, err
 	}
 	defer null.Close()
+	memfd, err := linux.SealedMemfd("slipway-keeper", k.Binary)
+	if err != nil {
+		return -1, err
+	}
+	defer linux.Close(memfd)
 	pidfd := -1
-	_, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", k.Binary), []string{"slipway-keeper"}, &syscall.ProcAttr{
+	_, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", memfd), []string{"slipway-keeper"}, &syscall.ProcAttr{
 		Env:   []string{"SLIPWAY_TEST_ROLE=keeper", "SLIPWAY_TEST_BUILD=" + k.Build},
 		Files: []uintptr{null.Fd(), uintptr(k.Log), uintptr(k.Log), uintptr(k.Listener)},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
@@ -106,12 +111,23 @@ func (b *bench) start(_ context.Context, k keeperStart) (int, error) {
 // kill ends the keeper and waits for its end.
 func (b *bench) kill() {
 	b.mu.Lock()
-	fd := b.keeper
+	fd, err := linux.Dup(b.keeper) // the link starts another one meanwhile
 	b.mu.Unlock()
-	if fd >= 0 {
+	if err == nil {
+		defer linux.Close(fd)
 		_ = linux.SignalProcess(fd, syscall.SIGKILL)
 		b.until("end of the keeper", func() bool { _, ok, err := linux.PeekExit(fd); return ok || err != nil })
 	}
+}
+
+// pid is the keeper's.
+func (b *bench) pid() (pid int) {
+	info, err := os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", b.keeper))
+	b.ok(err)
+	for line := range strings.Lines(string(info)) {
+		_, _ = fmt.Sscanf(line, "Pid: %d", &pid)
+	}
+	return pid
 }
 
 func (b *bench) open() []held {
@@ -361,4 +377,63 @@ func TestLinkAdoptsAndUpgrades(t *testing.T) {
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, wire.FdLog), append(first, second...), 0o600))
 	b.numbered(dir)
+}
+
+// TestLinkRealKeeper starts the real binary as the daemon does: it answers, sees
+// no file, has nothing but its own descriptors, and is small.
+func TestLinkRealKeeper(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	bin := filepath.Join(t.TempDir(), "slipway-keeper")
+	build := exec.Command("go", "build", "-o", bin, "slipway/cmd/slipway-keeper")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build keeper: %v\n%s", err, out)
+	}
+	b := &bench{t: t, keeper: -1}
+	b.o = linkOptions{State: t.TempDir(), Binary: bin, KeeperLog: -1, Log: slog.New(slog.DiscardHandler), OnExit: func(wire.Exit) {}}
+	b.o.Start = func(ctx context.Context, k keeperStart) (pidfd int, err error) {
+		if pidfd, err = startKeeper(ctx, k); err == nil {
+			b.keeper, err = linux.Dup(pidfd)
+		}
+		return pidfd, err
+	}
+	t.Cleanup(func() { _ = b.link.close(false); b.kill() })
+	b.open()
+	proc := fmt.Sprint("/proc/", b.pid())
+	mounts, err := os.ReadFile(proc + "/mountinfo")
+	b.ok(err)
+	if n := bytes.Count(mounts, []byte("\n")); n != 1 {
+		t.Errorf("the keeper sees %d mounts:\n%s", n, mounts)
+	}
+	if exe, err := os.Readlink(proc + "/exe"); err != nil || !strings.HasPrefix(exe, "/memfd:") {
+		t.Errorf("exe %q, %v", exe, err)
+	}
+	status, err := os.ReadFile(proc + "/status")
+	b.ok(err)
+	for line := range strings.Lines(string(status)) {
+		var kb int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kb); err == nil && kb > 16<<10 {
+			t.Errorf("the keeper takes %d kB", kb)
+		}
+	}
+	r, p, err := os.Pipe()
+	b.ok(err)
+	defer r.Close()
+	defer p.Close()
+	b.ok(b.link.hold(t.Context(), "pod", map[string]int{"net": int(p.Fd())}))
+	b.ok(b.link.close(false))
+	data, err := os.ReadFile(bin)
+	b.ok(err)
+	b.ok(os.WriteFile(bin, append(data, "another build"...), 0o700))
+	there := b.open() // upgraded in place, with nothing but a memfd
+	defer closeHeld(there)
+	if len(there) != 1 || there[0].ID != "pod" {
+		t.Errorf("given back: %+v", there)
+	}
+	b.ok(b.link.ping(t.Context()))
+	if _, ended, err := linux.PeekExit(b.keeper); ended || err != nil {
+		t.Errorf("the keeper is another process: %v", err)
+	}
 }

@@ -22,14 +22,6 @@ const greetBound = 10 * time.Second
 // upgradeBound covers the keeper's own wait for what is under way.
 const upgradeBound = 20 * time.Second
 
-// keeperStart is what a new keeper needs. The descriptors stay the caller's.
-type keeperStart struct {
-	Binary   int    // sealed memfd
-	Listener int    // descriptor 3 of the keeper
-	Log      int    // descriptors 1 and 2
-	Build    string // -build
-}
-
 // openLink adopts the keeper that listens at <state>/keeper.sock, upgrading it
 // in place when it runs another binary, or starts one. It returns what an
 // adopted keeper holds. The daemon becomes a subreaper.
@@ -124,33 +116,20 @@ func (l *link) start(ctx context.Context) (*wire.Conn, error) {
 		return nil, err
 	}
 	defer linux.Close(listener)
-	memfd, err := l.sealedBinary()
+	binary, err := os.ReadFile(l.o.Binary)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("keeper binary: %w", err)
 	}
-	defer linux.Close(memfd)
 	log := l.o.KeeperLog
 	if log < 0 {
 		log = syscall.Stderr
 	}
-	child, err := l.o.Start(ctx, keeperStart{Binary: memfd, Listener: listener, Log: log, Build: l.build})
+	child, err := l.o.Start(ctx, keeperStart{Binary: binary, Listener: listener, Log: log, Build: l.build})
 	if err != nil {
-		return nil, fmt.Errorf("start keeper: %w", err)
+		return nil, err
 	}
 	l.child = child
 	return wire.Dial(l.socket())
-}
-
-func (l *link) sealedBinary() (int, error) {
-	b, err := os.ReadFile(l.o.Binary)
-	if err != nil {
-		return -1, fmt.Errorf("keeper binary: %w", err)
-	}
-	fd, err := linux.SealedMemfd("slipway-keeper", b)
-	if err != nil {
-		return -1, fmt.Errorf("keeper binary: %w", err)
-	}
-	return fd, nil
 }
 
 // reapKeeper takes away a keeper of ours that has died.
@@ -165,9 +144,13 @@ func (l *link) reapKeeper() {
 // upgrade replaces the program of a keeper that runs another binary. One that
 // is busy and speaks our version goes on as it is until the next start.
 func (l *link) upgrade(ctx context.Context, w *keeperWire, now *wire.Welcome) error {
-	memfd, err := l.sealedBinary()
+	binary, err := os.ReadFile(l.o.Binary)
 	if err != nil {
-		return err
+		return fmt.Errorf("keeper binary: %w", err)
+	}
+	memfd, err := linux.SealedMemfd("slipway-keeper", binary)
+	if err != nil {
+		return fmt.Errorf("keeper binary: %w", err)
 	}
 	defer linux.Close(memfd)
 	w.seq++

@@ -2,25 +2,33 @@ package sandbox
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"syscall"
+
+	"slipway/sandbox/linux"
+	"slipway/sandbox/program"
 )
 
-// startKeeper starts a keeper from a sealed memfd, in a session of its own.
-func startKeeper(_ context.Context, k keeperStart) (int, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+// keeperStart is what a new keeper needs. The descriptors stay the caller's.
+type keeperStart struct {
+	Binary   []byte
+	Listener int    // descriptor 3 of the keeper
+	Log      int    // descriptors 1 and 2
+	Build    string // -build
+}
+
+// startKeeper starts a keeper that sees no file and inherits nothing but what
+// its doc names; it returns its pidfd.
+func startKeeper(ctx context.Context, k keeperStart) (int, error) {
+	null, err := syscall.Open(os.DevNull, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, err
+		return -1, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}
-	defer null.Close()
-	files := []uintptr{null.Fd(), uintptr(k.Log), uintptr(k.Log), uintptr(k.Listener)}
-	pidfd := -1
-	_, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", k.Binary), []string{"slipway-keeper", "-build=" + k.Build}, &syscall.ProcAttr{
-		Dir: "/", Files: files, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+	defer linux.Close(null)
+	_, pidfd, err := program.StartKeeper(ctx, program.Keeper{
+		Binary: k.Binary,
+		Args:   []string{"slipway-keeper", "-build=" + k.Build},
+		Files:  []int{null, k.Log, k.Log, k.Listener},
 	})
-	if err != nil {
-		return -1, err
-	}
-	return pidfd, nil
+	return pidfd, err
 }

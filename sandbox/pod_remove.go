@@ -43,7 +43,20 @@ func (p *Pods) removePod(ctx context.Context, s *pod) error {
 	delete(p.pods, s.id)
 	p.mu.Unlock()
 	p.freeName(podKey(s.config.GetMetadata()), s.id)
+	p.leaveParent(ctx, s)
 	return p.removePodRecords(s)
+}
+
+// leaveParent removes the pod's parent cgroup where it is empty: on v1 we make
+// it in hierarchies that the kubelet, who owns it, does not know.
+func (p *Pods) leaveParent(ctx context.Context, s *pod) {
+	parent := s.config.GetLinux().GetCgroupParent()
+	if parent == "" || p.o.Cgroups.Version() != "v1" {
+		return
+	}
+	if err := p.o.Cgroups.RemoveParent(ctx, parent); err != nil {
+		p.log.Debug("parent cgroup", "pod", s.id, "error", err)
+	}
 }
 
 // removePodRecords forgets a stopped pod: the rename is the moment.

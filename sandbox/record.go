@@ -77,17 +77,18 @@ type stoppedRecord struct {
 }
 
 type containerRecord struct {
-	Version      int             `json:"version"`
-	ID           string          `json:"id"`
-	Pod          string          `json:"pod"`
-	Created      int64           `json:"created"`
-	ImageID      string          `json:"imageID"`
-	ImageRef     string          `json:"imageRef"`
-	LogPath      string          `json:"logPath"`
-	User         userRecord      `json:"user"`
-	Signal       int32           `json:"stopSignal"`       // as the CRI numbers it
-	SignalNumber int             `json:"stopSignalNumber"` // as the kernel does
-	Config       json.RawMessage `json:"config"`
+	Version      int               `json:"version"`
+	ID           string            `json:"id"`
+	Pod          string            `json:"pod"`
+	Created      int64             `json:"created"`
+	ImageID      string            `json:"imageID"`
+	ImageRef     string            `json:"imageRef"`
+	LogPath      string            `json:"logPath"`
+	User         userRecord        `json:"user"`
+	Signal       int32             `json:"stopSignal"`             // as the CRI numbers it
+	SignalNumber int               `json:"stopSignalNumber"`       // as the kernel does
+	Volumes      map[string]string `json:"imageVolumes,omitempty"` // container path -> image id
+	Config       json.RawMessage   `json:"config"`
 }
 
 type userRecord struct {
