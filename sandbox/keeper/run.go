@@ -25,6 +25,7 @@ func Run(o Options, state int) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("not dumpable: %w", err)
 	}
+	unix.CloseOnExec(o.Listener) // it came as a plain number; a child that kept it would answer for a dead keeper
 	k, err := newKeeper(o)
 	if err != nil {
 		return err
