@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -58,10 +57,8 @@ func checkPort(p *runtimeapi.PortMapping) error {
 	if n := p.GetHostPort(); n < 0 || n > 65535 {
 		return invalid("host_port: %d is not in 0..65535", n)
 	}
-	if ip := p.GetHostIp(); ip != "" {
-		if _, err := netip.ParseAddr(ip); err != nil {
-			return invalid("host_ip: %q is not an address", ip)
-		}
+	if ip := p.GetHostIp(); ip != "" && !isAddress(ip) {
+		return invalid("host_ip: %q is not an address", ip)
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ func Container(in ContainerInput) (*specs.Spec, error) {
 		return nil, err
 	}
 	linux.RootfsPropagation = propagation
+	if hostDev(mounts) {
+		// Making nodes would make them in the host's /dev.
+		linux.Devices = slices.DeleteFunc(linux.Devices, func(d specs.LinuxDevice) bool { return below(d.Path, "/dev") })
+	}
 	if linux.Seccomp, err = seccompOf(in, process.Capabilities); err != nil {
 		return nil, err
 	}
@@ -43,6 +47,11 @@ func Container(in ContainerInput) (*specs.Spec, error) {
 		Annotations: annotationsOf(in),
 		Linux:       linux,
 	}, nil
+}
+
+// hostDev says whether a mount of the request stands at /dev.
+func hostDev(mounts []specs.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == "/dev" && m.Type != "tmpfs" })
 }
 
 func processOf(in ContainerInput) (*specs.Process, error) {

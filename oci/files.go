@@ -51,10 +51,17 @@ func ResolvConf(dns *runtimeapi.DNSConfig, host []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// isAddress takes an IP address; its zone, which may be any text to netip, must
+// be a plain interface name.
+func isAddress(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && onlyNameBytes(a.Zone())
+}
+
 // checkDNS keeps what would add a line or a word out of resolv.conf.
 func checkDNS(dns *runtimeapi.DNSConfig) error {
 	for _, s := range dns.GetServers() {
-		if _, err := netip.ParseAddr(s); err != nil {
+		if !isAddress(s) {
 			return invalid("dns_config.servers: %q is not an address", s)
 		}
 	}
@@ -85,7 +92,7 @@ func Hosts(hostname string, ips []string) ([]byte, error) {
 		"ff02::1\tip6-allnodes\n" +
 		"ff02::2\tip6-allrouters\n")
 	for _, ip := range ips {
-		if _, err := netip.ParseAddr(ip); err != nil {
+		if !isAddress(ip) {
 			return nil, invalid("address %q of the pod", ip)
 		}
 		if hostname != "" {

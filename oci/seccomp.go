@@ -3,7 +3,6 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -83,13 +82,18 @@ func seccompOf(in ContainerInput, caps *specs.LinuxCapabilities) (*specs.LinuxSe
 	if facts.arch == "" {
 		facts.arch = runtime.GOARCH
 	}
-	profile := runtimeDefault(in.Host.Socketcall)
-	if p.GetProfileType() == runtimeapi.SecurityProfile_Localhost {
-		if profile, err = decodeProfile(in.Seccomp); err != nil {
-			return nil, inField(fmt.Sprintf("seccomp profile %q", profilePath(p)), err)
-		}
+	if p.GetProfileType() == runtimeapi.SecurityProfile_RuntimeDefault {
+		return facts.expand(runtimeDefault(in.Host.Socketcall))
 	}
-	return facts.expand(profile)
+	profile, err := decodeProfile(in.Seccomp)
+	if err != nil {
+		return nil, invalid("seccomp profile %q: %w", profilePath(p), err)
+	}
+	out, err := facts.expand(profile)
+	if err != nil {
+		return nil, invalid("seccomp profile %q: %w", profilePath(p), err)
+	}
+	return out, nil
 }
 
 // runtimeDefault is the moby default profile. It allows socket(2) for all
@@ -160,12 +164,12 @@ func (f profileFacts) expand(p *mobyseccomp.Seccomp) (*specs.LinuxSeccomp, error
 	}
 	for i, rule := range p.Syscalls {
 		if rule == nil {
-			return nil, invalid("seccomp profile: syscalls[%d] is null", i)
+			return nil, invalid("syscalls[%d] is null", i)
 		}
 		names := rule.Names
 		if rule.Name != "" {
 			if len(names) > 0 {
-				return nil, invalid("seccomp profile: syscalls[%d]: name and names: only one can be given", i)
+				return nil, invalid("syscalls[%d]: name and names: only one can be given", i)
 			}
 			names = []string{rule.Name}
 		}

@@ -29,7 +29,7 @@ func PodSysctls(cfg *runtimeapi.PodSandboxConfig) (map[string]string, error) {
 	out := make(map[string]string)
 	if ownNet {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
-		if options.GetUsernsOptions().GetMode() != runtimeapi.NamespaceMode_POD {
+		if u := options.GetUsernsOptions(); u == nil || u.GetMode() == runtimeapi.NamespaceMode_NODE {
 			// With a user namespace most of these groups have no mapping.
 			out["net.ipv4.ping_group_range"] = "0 2147483647"
 		}
