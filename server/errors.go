@@ -30,6 +30,9 @@ var table = []struct {
 }{
 	{is: errPanic, code: codes.Internal},
 
+	// Before its own cause, which may be any of the others.
+	{is: sandbox.ErrImageVolume, code: codes.Unknown, prefix: "ImageVolumeMountFailed: "},
+
 	{is: sandbox.ErrNotFound, code: codes.NotFound},
 	{is: sandbox.ErrExists, code: codes.AlreadyExists},
 	{is: sandbox.ErrInvalid, code: codes.InvalidArgument},

@@ -132,6 +132,9 @@ func TestRegistryUnavailable(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "RegistryUnavailable") {
 		t.Errorf("PullImage: %v", err)
 	}
+	if strings.Contains(s.log.String(), "id=") {
+		t.Errorf("the log names what was not made: %s", s.log)
+	}
 }
 
 // CVE class of containerd 7b11d6ca: credentials in errors end in pod events.

@@ -17,7 +17,7 @@ func logUnary(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		start := time.Now()
 		resp, err := handle(ctx, req)
-		logEnd(ctx, log, info.FullMethod, start, err, func() []slog.Attr { return append(about(req), made(resp)...) })
+		logEnd(ctx, log, info.FullMethod, start, err, func() []slog.Attr { return append(about(req), made(resp, err)...) })
 		return resp, err
 	}
 }
@@ -79,7 +79,10 @@ func about(req any) []slog.Attr {
 }
 
 // made names what a request brought into being.
-func made(resp any) []slog.Attr {
+func made(resp any, err error) []slog.Attr {
+	if err != nil {
+		return nil
+	}
 	switch r := resp.(type) {
 	case *cri.RunPodSandboxResponse:
 		return []slog.Attr{slog.String("pod", r.GetPodSandboxId())}

@@ -44,11 +44,10 @@ func (s *runtimeService) UpdateRuntimeConfig(_ context.Context, req *cri.UpdateR
 
 // Status is asked for every five seconds: it reads nothing that can be slow.
 func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*cri.StatusResponse, error) {
-	network := s.pods.NetworkStatus(ctx)
 	resp := &cri.StatusResponse{
 		Status: &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{
 			condition(cri.RuntimeReady, "KeeperNotReady", s.pods.KeeperStatus()),
-			condition(cri.NetworkReady, "NetworkPluginNotReady", network),
+			condition(cri.NetworkReady, "NetworkPluginNotReady", s.pods.NetworkStatus(ctx)),
 		}},
 		RuntimeHandlers: []*cri.RuntimeHandler{{
 			Name: "", // the default
@@ -62,16 +61,11 @@ func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*c
 	if !req.GetVerbose() {
 		return resp, nil
 	}
-	cniStatus := "OK"
-	if network != nil {
-		cniStatus = bounded(network.Error())
-	}
 	var err error
 	resp.Info, err = info(map[string]any{
-		"config":            s.o.Config(),
-		"cniconfig":         s.pods.NetworkConfig(),
-		"lastCNILoadStatus": cniStatus,
-		"golang":            runtime.Version(),
+		"config":    s.o.Config(),
+		"cniconfig": s.pods.NetworkConfig(),
+		"golang":    runtime.Version(),
 	})
 	return resp, err
 }
