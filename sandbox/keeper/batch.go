@@ -151,7 +151,10 @@ func (p *pump) write(s logfile.Stream, b *buffer, data []byte, size int64) {
 	}
 	p.framer.Begin(time.Now())
 	state := p.framer.State()
-	err := p.marker(b)
+	err := p.room(size)
+	if err == nil {
+		err = p.marker(b)
+	}
 	for rest := data; len(rest) > 0 && err == nil; {
 		var out []byte
 		out, rest = p.framer.Frame(b.out[:0], s, rest)
@@ -171,6 +174,21 @@ func (p *pump) write(s logfile.Stream, b *buffer, data []byte, size int64) {
 	p.lost += uint64(len(data))
 	p.dropped += uint64(len(data))
 	p.why = err
+}
+
+// room asks, after a loss, for as much space as any batch takes: small batches
+// would fit where large ones do not, and leave a marker between any two.
+func (p *pump) room(size int64) error {
+	if p.lost == 0 || size < 0 {
+		return nil
+	}
+	_, err := again(func() (int, error) {
+		return 0, unix.Fallocate(p.log, unix.FALLOC_FL_KEEP_SIZE, size, 2*logfile.Batch)
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
 }
 
 // marker writes the line that stands for the bytes lost before.

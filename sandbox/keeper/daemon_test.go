@@ -155,6 +155,7 @@ type box struct {
 	stdin int            // write end; closing it ends a writer
 	read  int
 	pid   int
+	out   [3]int // in place of stdin and the FIFOs, when set
 }
 
 func newBox(t testing.TB, dir, id string) *box {
@@ -210,8 +211,12 @@ func (b *box) spawn(d *daemon, kind wire.Kind, c command) wire.Message {
 	defer unix.Close(memfd)
 	names, fds := b.named()
 	out, errs := b.fds[wire.FdStdout], b.fds[wire.FdStderr]
+	stdio := [3]int{b.read, out, errs}
+	if b.out[1] != 0 {
+		stdio = b.out
+	}
 	p := d.ask(&wire.Spawn{ID: b.id, Kind: kind, ProgramFds: 3, Names: names},
-		append([]int{memfd, b.read, out, errs}, fds...)...)
+		append([]int{memfd, stdio[0], stdio[1], stdio[2]}, fds...)...)
 	if m, ok := p.Message.(*wire.Spawned); ok {
 		b.pid = m.Pid
 		b.fds[wire.FdPidfd] = p.Fds[0]
