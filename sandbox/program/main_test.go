@@ -20,29 +20,27 @@ import (
 	"slipway/sandbox/linux"
 )
 
-// buildProbe builds the static program that runs inside, once.
-var buildProbe = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "slipway-probe-")
+// tools builds the static programs that the tests run, once.
+var tools = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "slipway-program-")
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(dir, "probe")
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, "./testdata/probe")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir, "./testdata/probe", "./testdata/keeper")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
 		return "", fmt.Errorf("%w: %s", err, b)
 	}
-	return out, nil
+	return dir, nil
 })
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == keeperVerb { // a keeper for keeper_test.go
-		actAsKeeper(os.Args[2:])
-		return
-	}
 	code := m.Run()
-	if p, err := buildProbe(); err == nil {
-		os.RemoveAll(filepath.Dir(p))
+	if os.Geteuid() == 0 {
+		if dir, err := tools(); err == nil {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -58,10 +56,11 @@ func needRoot(t testing.TB) {
 func image(t testing.TB) Root {
 	t.Helper()
 	needRoot(t)
-	probe, err := buildProbe()
+	built, err := tools()
 	if err != nil {
 		t.Fatal(err)
 	}
+	probe := filepath.Join(built, "probe")
 	dir := t.TempDir()
 	for _, d := range []string{"lower/bin", "lower/etc", "lower/tmp", "lower/usr/etc", "upper", "work", "below"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {

@@ -41,7 +41,7 @@ func (d *decoder) steps() error {
 		for _, r := range l.unmapList() {
 			all[at] = step{nr: unix.SYS_MUNMAP, args: [6]uint64{r.lo, r.hi - r.lo}}
 			if r.mayFail {
-				all[at].tolerate = 1 << unix.EPERM
+				all[at].tolerate = 1<<unix.EPERM | 1<<unix.EINVAL
 			}
 			l.origin = append(l.origin, i)
 			at++

@@ -45,16 +45,17 @@ func (m *mapping) span() span {
 	return span{lo: m.addr(), hi: (m.addr() + uint64(len(m.bytes)) + p - 1) &^ (p - 1)}
 }
 
-// span is a range of addresses; mayFail: the kernel may have sealed it.
+// span is a range of addresses; mayFail: it may be the kernel's own.
 type span struct {
 	lo, hi  uint64
 	mayFail bool
 }
 
 // vdsoPages: the vdso and its data lie within so many pages of the address in
-// the auxiliary vector, on both sides. Since Linux 6.16 they can be sealed
-// (mseal), and a munmap that touches one sealed page does nothing at all, so
-// these pages go one by one and may stay: they hold no secret.
+// the auxiliary vector, on both sides. The kernel does not let these mappings be
+// split (EINVAL), and since Linux 6.16 can seal them (EPERM), and a munmap that
+// touches such a page does nothing at all. So the pages of this window go one by
+// one and those of the kernel may stay: they hold no secret.
 const vdsoPages = 16
 
 // maxUnmaps bounds the steps that unmapList asks for.

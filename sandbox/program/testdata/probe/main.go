@@ -73,6 +73,7 @@ func run(verb, rest string, _ int) {
 		fmt.Printf("ctty: %v\n", errno(err))
 		if err == nil {
 			fmt.Fprintln(f, "to the terminal")
+			f.Close()
 		}
 	case "exit":
 		n, _ := strconv.Atoi(rest)
