@@ -1,6 +1,8 @@
 package seccomp
 
 import (
+	"maps"
+
 	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -19,22 +21,66 @@ type abi struct {
 	audit   uint32
 	bit     uint32 // set in every number
 	wide    bool   // 64-bit arguments
-	numbers *arch.Info
+	numbers map[string]uint32
 	mux     bool // has socketcall(2) and ipc(2)
 }
 
 // families gives, by GOARCH, the ABIs that a kernel of that machine offers, its
-// own first; x32 directly follows x86_64.
+// own first; x32 directly follows x86_64. Like libseccomp, arguments of x32 are
+// compared as 32 bits wide.
 var families = map[string][]*abi{
 	"amd64": {
-		{name: specs.ArchX86_64, audit: auditX86_64, wide: true, numbers: arch.X86_64},
-		{name: specs.ArchX32, audit: auditX86_64, bit: x32Bit, wide: true, numbers: arch.X32},
-		{name: specs.ArchX86, audit: auditX86, numbers: arch.I386, mux: true},
+		{name: specs.ArchX86_64, audit: auditX86_64, wide: true, numbers: numbersOf(arch.X86_64)},
+		{name: specs.ArchX32, audit: auditX86_64, bit: x32Bit, numbers: numbersOfX32()},
+		{name: specs.ArchX86, audit: auditX86, numbers: numbersOf(arch.I386), mux: true},
 	},
 	"arm64": {
-		{name: specs.ArchAARCH64, audit: auditAARCH64, wide: true, numbers: arch.AARCH64},
-		{name: specs.ArchARM, audit: auditARM, numbers: arch.ARM},
+		{name: specs.ArchAARCH64, audit: auditAARCH64, wide: true, numbers: numbersOfARM64()},
+		{name: specs.ArchARM, audit: auditARM, numbers: numbersOf(arch.ARM)},
 	},
+}
+
+// newCalls are newer than the tables of the library (Linux 6.15); since 5.1 a
+// new call has the same number everywhere.
+var newCalls = map[string]uint32{
+	"file_getattr":     468,
+	"file_setattr":     469,
+	"listns":           470,
+	"rseq_slice_yield": 471,
+}
+
+// numbersOf turns a table of the library round. Where a name has two numbers
+// the higher is meant; the library's own reverse table takes either, by chance.
+func numbersOf(info *arch.Info) map[string]uint32 {
+	out := maps.Clone(newCalls)
+	for nr, name := range info.SyscallNumbers {
+		out[name] = max(out[name], uint32(nr))
+	}
+	return out
+}
+
+// numbersOfX32 has for calls with structures of their own the numbers from 512
+// up, and leaves out what the kernel offers to 64-bit programs only.
+func numbersOfX32() map[string]uint32 {
+	out := numbersOf(arch.X32)
+	for _, name := range []string{
+		"_sysctl", "create_module", "epoll_ctl_old", "epoll_wait_old", "get_kernel_syms", "get_thread_area",
+		"map_shadow_stack", "nfsservctl", "query_module", "set_thread_area", "uselib", "vserver",
+	} {
+		delete(out, name)
+	}
+	return out
+}
+
+// numbersOfARM64 corrects two things in the library's table: the kernel's
+// headers call number 79 newfstatat, as profiles do, and numbers 403 to 423
+// are the *_time64 calls of 32-bit machines.
+func numbersOfARM64() map[string]uint32 {
+	out := numbersOf(arch.AARCH64)
+	maps.DeleteFunc(out, func(_ string, nr uint32) bool { return 403 <= nr && nr <= 423 })
+	delete(out, "fstatat")
+	out["newfstatat"] = 79
+	return out
 }
 
 // knownArches are the names that a profile may use. Those outside the
@@ -48,21 +94,9 @@ var knownArches = []specs.Arch{
 	specs.ArchM68K, specs.ArchSH, specs.ArchSHEB,
 }
 
-// newCalls are newer than the tables of the library (Linux 6.15); since 5.1 a
-// new call has the same number everywhere.
-var newCalls = map[string]uint32{
-	"file_getattr":     468,
-	"file_setattr":     469,
-	"listns":           470,
-	"rseq_slice_yield": 471,
-}
-
 // number gives the number of a system call as the kernel shows it to a filter.
 func (a *abi) number(name string) (uint32, bool) {
-	if nr, ok := a.numbers.SyscallNames[name]; ok {
-		return uint32(nr) | a.bit, true
-	}
-	nr, ok := newCalls[name]
+	nr, ok := a.numbers[name]
 	return nr | a.bit, ok
 }
 

@@ -45,13 +45,13 @@ func arguments(s *specs.LinuxSeccomp, n int) [][6]uint64 {
 	return out
 }
 
-func numbersOf(a *abi) []uint32 {
+func numbersToTry(a *abi) []uint32 {
 	var out []uint32
 	for nr := range uint32(600) {
 		out = append(out, nr|a.bit)
 	}
-	for nr := range a.numbers.SyscallNumbers {
-		out = append(out, uint32(nr)|a.bit, uint32(nr+1)|a.bit)
+	for _, nr := range a.numbers {
+		out = append(out, nr|a.bit, (nr+1)|a.bit)
 	}
 	return out
 }
@@ -85,7 +85,7 @@ func TestFilterSaysWhatTheProfileSays(t *testing.T) {
 				args := arguments(s, 100)
 				for _, a := range wanted {
 					depends := dependsOnArguments(s, a)
-					for _, nr := range numbersOf(a) {
+					for _, nr := range numbersToTry(a) {
 						some := args
 						if !depends[nr] {
 							some = args[:2]
@@ -141,10 +141,9 @@ func TestArchitectures(t *testing.T) {
 	}
 }
 
-// Rules that disagree about one call: see the comment at type call. Expected
-// values were checked against libseccomp 2.5.4.
-func TestPrecedence(t *testing.T) {
-	s := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{
+// precedenceProfile has rules that disagree about one call.
+func precedenceProfile() *specs.LinuxSeccomp {
+	return &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{
 		entry(specs.ActAllow, []string{"ioctl"}, arg(1, specs.OpGreaterThan, 10)),
 		entry(specs.ActTrap, []string{"ioctl"}, arg(1, specs.OpEqualTo, 20)),
 		entry(specs.ActLog, []string{"ioctl"}, arg(1, specs.OpGreaterThan, 30)),
@@ -154,8 +153,12 @@ func TestPrecedence(t *testing.T) {
 		entry(specs.ActTrap, []string{"prctl"}, arg(0, specs.OpEqualTo, 1), arg(1, specs.OpEqualTo, 2)),
 		entry(specs.ActLog, []string{"prctl"}, arg(0, specs.OpEqualTo, 2)),
 	}}
+}
+
+// Which of them wins: see the comment at type call.
+func TestPrecedence(t *testing.T) {
 	nr := func(name string) uint32 { n, _ := families["amd64"][0].number(name); return n }
-	f, err := compile(s, "amd64")
+	f, err := compile(precedenceProfile(), "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,3 @@
+package seccomp
+
+const seccompNumber = 317 // seccomp(2)

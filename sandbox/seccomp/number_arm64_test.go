@@ -1,0 +1,3 @@
+package seccomp
+
+const seccompNumber = 277 // seccomp(2)
