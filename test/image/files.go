@@ -22,7 +22,7 @@ type entry struct {
 	data    []byte
 }
 
-func (t tree) dir(name string, mode int64) { t[name] = entry{dir: true, mode: mode} }
+func (t tree) dir(name string, mode int64)            { t[name] = entry{dir: true, mode: mode} }
 func (t tree) file(name string, mode int64, d string) { t[name] = entry{mode: mode, data: []byte(d)} }
 
 func (t tree) hard(name, target string) { t[name] = entry{link: target, mode: t[target].mode} }

@@ -88,8 +88,8 @@ func run(ctx context.Context, m *machine.Machine, o options) (bool, error) {
 		return false, err
 	}
 	defer daemon.Kill()
-	if _, err := removePods(ctx, setup.Socket); err != nil { // there are none; it must answer
-		return false, err
+	if err := warmUp(ctx, setup.Socket); err != nil {
+		return false, fmt.Errorf("run a first pod: %w", err)
 	}
 	idle, err := leak.Take(ctx, scope)
 	if err != nil {
@@ -110,8 +110,11 @@ func run(ctx context.Context, m *machine.Machine, o options) (bool, error) {
 // critest's own shared memory segments, and the empty directories and lock
 // files around what is checked.
 func allowed(finding string) bool {
-	if strings.HasPrefix(finding, "firewall: ") {
+	switch {
+	case strings.HasPrefix(finding, "firewall: "):
 		return !ofOnePod.MatchString(finding)
+	case strings.HasPrefix(finding, "mount: "):
+		return strings.Contains(finding, "/critest/tmp/") // of failed specs
 	}
 	return harmless.MatchString(finding)
 }
