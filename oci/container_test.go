@@ -227,7 +227,7 @@ func TestMounts(t *testing.T) {
 	in = input()
 	in.Host.RecursiveReadonly = false
 	in.Container.Mounts = []*runtimeapi.Mount{{ContainerPath: "/a", HostPath: "/b", RecursiveReadOnly: true, Readonly: true}}
-	if _, err := Container(in); err == nil || !strings.Contains(err.Error(), "RROUnsupported") {
+	if _, err := Container(in); !errors.Is(err, ErrRROUnsupported) || !errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "RROUnsupported: ") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -304,13 +304,15 @@ func TestConfinement(t *testing.T) {
 	t.Run("old field", func(t *testing.T) {
 		for old, want := range map[string]bool{"runtime/default": true, "docker/default": true, "unconfined": false, "": false} {
 			in, c := sc()
-			c.SeccompProfilePath = old //nolint:staticcheck // old clients send it
+			//lint:ignore SA1019 old clients send it
+			c.SeccompProfilePath = old
 			if s := mustSpec(t, in); (s.Linux.Seccomp != nil) != want {
 				t.Errorf("%q: profile %v", old, s.Linux.Seccomp != nil)
 			}
 		}
 		in, c := sc()
-		c.SeccompProfilePath = "runtime/default" //nolint:staticcheck // the new field wins
+		//lint:ignore SA1019 the new field wins
+		c.SeccompProfilePath = "runtime/default"
 		c.Seccomp = profile(runtimeapi.SecurityProfile_Unconfined, "")
 		if s := mustSpec(t, in); s.Linux.Seccomp != nil {
 			t.Error("the old field won")
@@ -452,9 +454,15 @@ func TestResources(t *testing.T) {
 		t.Errorf("nothing asked: %+v, %v", r, err)
 	}
 	for _, bad := range []*runtimeapi.LinuxContainerResources{
-		{CpuShares: -1}, {CpuQuota: -2}, {OomScoreAdj: 1001}, {CpusetCpus: "0-1\n"}, {MemoryLimitInBytes: -2},
-		{Unified: map[string]string{"../x": "1"}}, {Unified: map[string]string{"cgroup.procs": "1"}},
-		{Unified: map[string]string{"memory.max": "1\x00"}}, {Unified: map[string]string{"memory": "1"}},
+		{CpuShares: -1},
+		{CpuQuota: -2},
+		{OomScoreAdj: 1001},
+		{CpusetCpus: "0-1\n"},
+		{MemoryLimitInBytes: -2},
+		{Unified: map[string]string{"../x": "1"}},
+		{Unified: map[string]string{"cgroup.procs": "1"}},
+		{Unified: map[string]string{"memory.max": "1\x00"}},
+		{Unified: map[string]string{"memory": "1"}},
 		{HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "../2M", Limit: 1}}},
 		{HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: 1}}},
 	} {

@@ -42,7 +42,9 @@ func appArmorRequest(sc *runtimeapi.LinuxContainerSecurityContext) (*runtimeapi.
 		}
 		return p, nil
 	}
-	switch old := sc.GetApparmorProfile(); { //nolint:staticcheck // old clients send it
+	//lint:ignore SA1019 old clients send it
+	old := sc.GetApparmorProfile()
+	switch {
 	case old == "" || old == "runtime/default":
 		return &runtimeapi.SecurityProfile{}, nil
 	case old == "unconfined":

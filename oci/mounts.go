@@ -13,9 +13,6 @@ import (
 // request names it, and the sandbox puts the image's tree there.
 const MountTypeImage = "image"
 
-// rroUnsupported begins the message that the kubelet looks for.
-const rroUnsupported = "RROUnsupported"
-
 // systemMounts are what every container has.
 func systemMounts(privileged bool) []specs.Mount {
 	access := "ro"
@@ -45,9 +42,12 @@ func mountsOf(in ContainerInput) (mounts []specs.Mount, propagation string, err 
 	covered := make(map[string]bool)
 	var requested []specs.Mount
 	for i, m := range in.Container.GetMounts() {
-		mount, wanted, err := mountOf(m, in.Host)
+		mount, wanted, err := mountOf(m)
 		if err != nil {
 			return nil, "", invalid("mounts[%d]: %w", i, err)
+		}
+		if m.GetRecursiveReadOnly() && !in.Host.RecursiveReadonly {
+			return nil, "", invalid("%w: mounts[%d]: %q: the kernel cannot make a mount tree read-only (needs Linux 5.12)", ErrRROUnsupported, i, mount.Destination)
 		}
 		covered[mount.Destination] = true
 		requested = append(requested, mount)
@@ -113,12 +113,9 @@ func bind(src, dst string, readonly bool, propagation string) specs.Mount {
 }
 
 // mountOf gives one mount of the request and the root propagation it needs.
-func mountOf(m *runtimeapi.Mount, host Host) (specs.Mount, string, error) {
+func mountOf(m *runtimeapi.Mount) (specs.Mount, string, error) {
 	if err := checkMount(m); err != nil {
 		return specs.Mount{}, "", err
-	}
-	if m.GetRecursiveReadOnly() && !host.RecursiveReadonly {
-		return specs.Mount{}, "", invalid("%s: the kernel cannot make a mount tree read-only (needs Linux 5.12)", rroUnsupported)
 	}
 	dst := inContainer(m.GetContainerPath())
 	if image := m.GetImage().GetImage(); image != "" {

@@ -14,6 +14,11 @@ import (
 // the field.
 var ErrInvalid = errors.New("invalid request")
 
+// ErrRROUnsupported says that a recursive read-only mount is asked for and the
+// kernel has none. Its text begins the message: the kubelet looks for it there,
+// so nothing may be put in front on the way out. It is an ErrInvalid too.
+var ErrRROUnsupported = errors.New("RROUnsupported")
+
 // ImageConfig is the part of an image's config that a container is made from.
 type ImageConfig = ocispec.ImageConfig
 

@@ -133,10 +133,16 @@ func TestResolvConf(t *testing.T) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 	for _, bad := range []*runtimeapi.DNSConfig{
-		{Servers: []string{"8.8.8.8\noptions debug"}}, {Servers: []string{""}}, {Servers: []string{"dns.example"}},
+		{Servers: []string{"8.8.8.8\noptions debug"}},
+		{Servers: []string{""}},
+		{Servers: []string{"dns.example"}},
 		{Servers: []string{"fe80::1%a\nb"}},
-		{Searches: []string{"a b"}}, {Searches: []string{"a\nnameserver 1.1.1.1"}}, {Searches: []string{""}},
-		{Options: []string{"a b"}}, {Options: []string{"a\nb"}}, {Options: []string{""}},
+		{Searches: []string{"a b"}},
+		{Searches: []string{"a\nnameserver 1.1.1.1"}},
+		{Searches: []string{""}},
+		{Options: []string{"a b"}},
+		{Options: []string{"a\nb"}},
+		{Options: []string{""}},
 	} {
 		if got, err := ResolvConf(bad, host); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%v: %q, error %v", bad, got, err)
@@ -251,7 +257,8 @@ func TestCheckContainer(t *testing.T) {
 			sc.ReadonlyPaths = []string{"/a\x00"}
 		}},
 		{"seccomp_profile_path", func(_ *runtimeapi.ContainerConfig, sc *runtimeapi.LinuxContainerSecurityContext) {
-			sc.SeccompProfilePath = "none" //nolint:staticcheck // old clients send it
+			//lint:ignore SA1019 old clients send it
+			sc.SeccompProfilePath = "none"
 		}},
 		{"seccomp.profile_type", func(_ *runtimeapi.ContainerConfig, sc *runtimeapi.LinuxContainerSecurityContext) {
 			sc.Seccomp = &runtimeapi.SecurityProfile{ProfileType: 9}
@@ -296,7 +303,14 @@ func TestStopSignal(t *testing.T) {
 		{runtimeapi.Signal_SIGNAL_SIGRTMINPLUS15, "", 49},
 		{runtimeapi.Signal_SIGNAL_SIGRTMAXMINUS14, "", 50},
 		{runtimeapi.Signal_SIGNAL_SIGRTMAX, "", 64},
-		{0, "SIGNOPE", 0}, {0, "0", 0}, {0, "65", 0}, {0, "-9", 0}, {0, "SIGRTMIN-1", 0}, {0, "SIGRTMIN+31", 0}, {0, "99999999999999999999", 0}, {99, "", 0},
+		{0, "SIGNOPE", 0},
+		{0, "0", 0},
+		{0, "65", 0},
+		{0, "-9", 0},
+		{0, "SIGRTMIN-1", 0},
+		{0, "SIGRTMIN+31", 0},
+		{0, "99999999999999999999", 0},
+		{99, "", 0},
 	} {
 		got, err := StopSignal(&runtimeapi.ContainerConfig{StopSignal: c.cri}, ImageConfig{StopSignal: c.image})
 		if got != c.want || (err != nil) != (c.want == 0) {

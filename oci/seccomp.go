@@ -28,7 +28,9 @@ func seccompRequest(sc *runtimeapi.LinuxContainerSecurityContext) (*runtimeapi.S
 	if p := sc.GetSeccomp(); p != nil {
 		return p, checkSeccomp(p)
 	}
-	switch old := sc.GetSeccompProfilePath(); { //nolint:staticcheck // old clients send it
+	//lint:ignore SA1019 old clients send it
+	old := sc.GetSeccompProfilePath()
+	switch {
 	case old == "" || old == "unconfined":
 		return unconfined, nil
 	case old == "runtime/default" || old == "docker/default":
@@ -166,12 +168,13 @@ func (f profileFacts) expand(p *mobyseccomp.Seccomp) (*specs.LinuxSeccomp, error
 		if rule == nil {
 			return nil, invalid("syscalls[%d] is null", i)
 		}
-		names := rule.Names
-		if rule.Name != "" {
+		//lint:ignore SA1019 old profiles have one name
+		names, name := rule.Names, rule.Name
+		if name != "" {
 			if len(names) > 0 {
 				return nil, invalid("syscalls[%d]: name and names: only one can be given", i)
 			}
-			names = []string{rule.Name}
+			names = []string{name}
 		}
 		if f.excluded(rule.Excludes) || !f.included(rule.Includes) {
 			continue
