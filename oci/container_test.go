@@ -227,7 +227,8 @@ func TestMounts(t *testing.T) {
 	in = input()
 	in.Host.RecursiveReadonly = false
 	in.Container.Mounts = []*runtimeapi.Mount{{ContainerPath: "/a", HostPath: "/b", RecursiveReadOnly: true, Readonly: true}}
-	if _, err := Container(in); !errors.Is(err, ErrRROUnsupported) || !errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "RROUnsupported: ") {
+	_, err := Container(in)
+	if rro := new(RROUnsupportedError); !errors.As(err, &rro) || !errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "RROUnsupported: ") {
 		t.Errorf("error %v", err)
 	}
 }

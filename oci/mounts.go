@@ -47,7 +47,7 @@ func mountsOf(in ContainerInput) (mounts []specs.Mount, propagation string, err 
 			return nil, "", invalid("mounts[%d]: %w", i, err)
 		}
 		if m.GetRecursiveReadOnly() && !in.Host.RecursiveReadonly {
-			return nil, "", invalid("%w: mounts[%d]: %q: the kernel cannot make a mount tree read-only (needs Linux 5.12)", ErrRROUnsupported, i, mount.Destination)
+			return nil, "", &RROUnsupportedError{Destination: mount.Destination}
 		}
 		covered[mount.Destination] = true
 		requested = append(requested, mount)

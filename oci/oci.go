@@ -14,10 +14,19 @@ import (
 // the field.
 var ErrInvalid = errors.New("invalid request")
 
-// ErrRROUnsupported says that a recursive read-only mount is asked for and the
-// kernel has none. Its text begins the message: the kubelet looks for it there,
-// so nothing may be put in front on the way out. It is an ErrInvalid too.
-var ErrRROUnsupported = errors.New("RROUnsupported")
+// RROUnsupportedError says that a recursive read-only mount is asked for and the
+// kernel has none. Its message has to
+// begin with the word that Error begins with, so nothing may be put in front on
+// the way out. It is an ErrInvalid too.
+type RROUnsupportedError struct {
+	Destination string // of the mount, in the container
+}
+
+func (e *RROUnsupportedError) Error() string {
+	return fmt.Sprintf("RROUnsupported: mount %q: the kernel cannot make a mount tree read-only (needs Linux 5.12)", e.Destination)
+}
+
+func (e *RROUnsupportedError) Unwrap() error { return ErrInvalid }
 
 // ImageConfig is the part of an image's config that a container is made from.
 type ImageConfig = ocispec.ImageConfig
