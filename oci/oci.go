@@ -15,9 +15,8 @@ import (
 var ErrInvalid = errors.New("invalid request")
 
 // RROUnsupportedError says that a recursive read-only mount is asked for and the
-// kernel has none. Its message has to
-// begin with the word that Error begins with, so nothing may be put in front on
-// the way out. It is an ErrInvalid too.
+// kernel has none. The kubelet looks for the word that Error begins with at the
+// start of the message. It is an ErrInvalid too.
 type RROUnsupportedError struct {
 	Destination string // of the mount, in the container
 }
