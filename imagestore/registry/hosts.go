@@ -127,7 +127,8 @@ func parseHosts(data []byte, dir, registry string, log *slog.Logger) ([]host, er
 	if errors.As(err, &unknown) {
 		// Other runtimes read the same file and may know more.
 		log.Warn("unknown keys in hosts.toml", "dir", dir, "keys", unknown.String())
-		f, err = hostFile{}, toml.Unmarshal(data, &f)
+		f = hostFile{}
+		err = toml.Unmarshal(data, &f)
 	}
 	if err != nil {
 		return nil, err
