@@ -224,7 +224,8 @@ func TestContainerPropagation(t *testing.T) {
 	unix.Mount("", src, "", unix.MS_SHARED, "")
 	os.Mkdir(src+"/later", 0o755)
 	v := []Volume{
-		{Destination: "/private", Source: src}, {Destination: "/slave", Source: src, Propagation: "rslave"},
+		{Destination: "/private", Source: src},
+		{Destination: "/slave", Source: src, Propagation: "rslave"},
 		{Destination: "/shared", Source: src, Propagation: "rshared"},
 	}
 	o := newOutput(t)

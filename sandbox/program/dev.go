@@ -64,8 +64,11 @@ func fillDev(dev int, devices []specs.LinuxDevice) error {
 		}
 	}
 	links := [][2]string{
-		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
-		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+		{"/proc/self/fd", "fd"},
+		{"/proc/self/fd/0", "stdin"},
+		{"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"},
+		{"pts/ptmx", "ptmx"},
 	}
 	if _, err := os.Lstat("/proc/kcore"); err == nil {
 		links = append(links, [2]string{"/proc/kcore", "core"})

@@ -13,21 +13,14 @@ import (
 
 // makeMounts resolves the mounts of the spec and the volumes, in their order.
 func (b *container) makeMounts(ctx context.Context) error {
-	volumes := map[string]*Volume{}
-	for i := range b.Volumes {
-		volumes[path.Clean(b.Volumes[i].Destination)] = &b.Volumes[i]
-	}
+	used := make([]bool, len(b.Volumes))
 	for _, m := range b.Spec.Mounts {
 		dest := path.Clean(m.Destination)
-		v, given := volumes[dest]
 		var err error
-		switch {
-		case !path.IsAbs(dest) || dest == "/":
-			err = fmt.Errorf("%w: destination", ErrInvalid)
-		case given && isBind(m):
-			delete(volumes, dest)
-			err = b.volume(ctx, v)
-		default:
+		if i := b.volumeFor(m, dest, used); i >= 0 {
+			used[i] = true
+			err = b.volume(ctx, &b.Volumes[i])
+		} else {
 			err = b.mount(ctx, m, dest)
 		}
 		if err != nil {
@@ -35,25 +28,44 @@ func (b *container) makeMounts(ctx context.Context) error {
 		}
 	}
 	for i := range b.Volumes { // those that the spec does not list
-		v := &b.Volumes[i]
-		if volumes[path.Clean(v.Destination)] != v {
+		if used[i] {
 			continue
 		}
-		if err := b.volume(ctx, v); err != nil {
-			return fmt.Errorf("mount %q: %w", v.Destination, err)
+		if err := b.volume(ctx, &b.Volumes[i]); err != nil {
+			return fmt.Errorf("mount %q: %w", b.Volumes[i].Destination, err)
 		}
 	}
 	return nil
 }
 
+// imageType marks an image volume in a spec. What lies there only Volumes tell.
+const imageType = "image"
+
+// volumeFor finds the first volume, not used yet, that a mount of the spec stands for; -1 = none.
+func (b *container) volumeFor(m specs.Mount, dest string, used []bool) int {
+	if !isBind(m) {
+		return -1
+	}
+	for i, v := range b.Volumes {
+		if !used[i] && path.Clean(v.Destination) == dest && (v.Image != nil) == (m.Type == imageType) {
+			return i
+		}
+	}
+	return -1
+}
+
 func isBind(m specs.Mount) bool {
-	return m.Type == "bind" || m.Type == "" || m.Type == "none" || parseOptions(m.Options).bind
+	return m.Type == "bind" || m.Type == imageType || m.Type == "" || m.Type == "none" || parseOptions(m.Options).bind
 }
 
 // mount is one mount of the spec that is no volume of the request.
 func (b *container) mount(ctx context.Context, m specs.Mount, dest string) error {
 	o := parseOptions(m.Options)
 	switch {
+	case !path.IsAbs(dest) || dest == "/":
+		return fmt.Errorf("%w: destination", ErrInvalid)
+	case m.Type == imageType:
+		return fmt.Errorf("%w: image %q was not passed", ErrInvalid, m.Source)
 	case isBind(m):
 		return b.volume(ctx, volumeOf(m, o))
 	case dest == "/dev": // made already

@@ -41,8 +41,10 @@ func identityOf(p *specs.Process, filter []byte, flags uint) (*identity, error) 
 		set   *linux.CapSet
 		names []string
 	}{
-		{&id.bounding, p.Capabilities.Bounding}, {&id.permitted, p.Capabilities.Permitted},
-		{&id.effective, p.Capabilities.Effective}, {&id.inherit, p.Capabilities.Inheritable},
+		{&id.bounding, p.Capabilities.Bounding},
+		{&id.permitted, p.Capabilities.Permitted},
+		{&id.effective, p.Capabilities.Effective},
+		{&id.inherit, p.Capabilities.Inheritable},
 		{&id.ambient, p.Capabilities.Ambient},
 	} {
 		var err error

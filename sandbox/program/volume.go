@@ -91,8 +91,10 @@ func (v *Volume) attrs() uint64 {
 		on   bool
 		attr uint64
 	}{
-		{v.Readonly, unix.MOUNT_ATTR_RDONLY}, {v.NoSuid, unix.MOUNT_ATTR_NOSUID},
-		{v.NoDev, unix.MOUNT_ATTR_NODEV}, {v.NoExec, unix.MOUNT_ATTR_NOEXEC},
+		{v.Readonly, unix.MOUNT_ATTR_RDONLY},
+		{v.NoSuid, unix.MOUNT_ATTR_NOSUID},
+		{v.NoDev, unix.MOUNT_ATTR_NODEV},
+		{v.NoExec, unix.MOUNT_ATTR_NOEXEC},
 	} {
 		if a.on {
 			set |= a.attr
@@ -104,6 +106,9 @@ func (v *Volume) attrs() uint64 {
 // openSource opens the source once, without reading it, and clones what it
 // found: it is not looked up again (CVE-2021-25741).
 func (v *Volume) openSource(prop uint64) (int, error) {
+	if !path.IsAbs(v.Source) {
+		return -1, &SourceError{v.Source, fmt.Errorf("%w: not an absolute path", ErrInvalid)}
+	}
 	fd, err := linux.OpenPath(v.Source)
 	if errors.Is(err, fs.ErrNotExist) && v.MkdirMissing {
 		if err = mkdirAll(v.Source); err == nil {
