@@ -151,8 +151,8 @@ func (p *Pods) namespacesOf(c *container) (map[specs.LinuxNamespaceType]string, 
 		specs.MountNamespace:  "",
 		specs.CgroupNamespace: "",
 	}
-	if c.config.GetLinux().GetSecurityContext().GetPrivileged() {
-		delete(ns, specs.CgroupNamespace) // it sees the host's hierarchy, as it may change it
+	if c.config.GetLinux().GetSecurityContext().GetPrivileged() && p.o.Cgroups.Version() == "v2" {
+		delete(ns, specs.CgroupNamespace) // it sees the host's hierarchy; on v1 there are a dozen, and it sees its own
 	}
 	if !c.pod.hostNetwork() {
 		ns[specs.NetworkNamespace] = p.netnsPath(c.pod.id)
