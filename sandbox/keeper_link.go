@@ -31,6 +31,7 @@ type link struct {
 	up    chan struct{} // closed while there is one
 	kept  map[string]*kept
 	told  []wire.Exit // ends that OnExit has yet to hear of, in order
+	alone bool        // a keeper has died under us: its other children may be ours now
 	child int         // pidfd of the keeper that we started, -1 when it was adopted
 }
 

@@ -334,6 +334,25 @@ func TestLinkEndsWhileNoKeeper(t *testing.T) {
 	b.numbered(dir)
 }
 
+// TestLinkReapsStrays: what nobody knows is reaped, a child of os/exec is not.
+func TestLinkReapsStrays(t *testing.T) {
+	b := newBench(t)
+	b.open()
+	_, err := b.shell("x", "(sleep 0.3 & echo $! > "+b.o.State+"/pid) ; exit 0")
+	b.ok(err)
+	b.exit("x")
+	b.kill()
+	own := exec.Command("/bin/true")
+	b.ok(own.Start())
+	pid, err := os.ReadFile(b.o.State + "/pid")
+	b.ok(err)
+	b.until("the stray is gone", func() bool {
+		_, err := os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+		return err != nil
+	})
+	b.ok(own.Wait())
+}
+
 // TestLinkAdoptsAndUpgrades: a new daemon gets back what runs, and a keeper of
 // another build is replaced in place.
 func TestLinkAdoptsAndUpgrades(t *testing.T) {

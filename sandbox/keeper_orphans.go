@@ -1,10 +1,15 @@
 package sandbox
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,12 +40,13 @@ func (l *link) orphans() {
 		for _, o := range l.orphaned() {
 			l.bury(o)
 		}
+		l.reapStrays()
 	}
 }
 
 // orphan is a process to look at, with descriptors of its own.
 type orphan struct {
-	id, kind           string
+	id                 string
 	pidfd, record, oom int
 	base               uint64
 }
@@ -54,7 +60,7 @@ func (l *link) orphaned() []orphan {
 		if !k.orphan || k.pid == 0 || k.how != nil || k.exit != nil {
 			continue
 		}
-		o := orphan{id: k.id, kind: string(k.kind), base: k.oom, record: -1, oom: -1}
+		o := orphan{id: k.id, base: k.oom, record: -1, oom: -1}
 		fd, ok := k.fds[wire.FdPidfd]
 		if !ok {
 			continue
@@ -109,4 +115,53 @@ func (l *link) bury(o orphan) {
 func recordExit(dir int, e *wire.Exit) bool {
 	err := linux.LinkFile(dir, wire.ExitFile, "daemon", e.Record())
 	return err == nil || errors.Is(err, fs.ErrExist)
+}
+
+// reapStrays takes away zombies that came with a dead keeper and that nobody
+// knows: a start that was under way, what a container left in the host's PID
+// namespace. They are told from the children of os/exec by their session: the
+// keeper and all below it have another one than ours.
+func (l *link) reapStrays() {
+	l.mu.Lock()
+	alone := l.alone
+	known := map[int]bool{}
+	for _, k := range l.kept {
+		known[k.pid] = true
+	}
+	l.mu.Unlock()
+	if !alone {
+		return
+	}
+	own, ok := processStat(os.Getpid())
+	if !ok {
+		return
+	}
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue // a thread that ended
+		}
+		for _, field := range strings.Fields(string(b)) {
+			pid, _ := strconv.Atoi(field)
+			if st, ok := processStat(pid); ok && st.state == "Z" && st.session != own.session && !known[pid] {
+				_ = linux.ReapPid(pid)
+			}
+		}
+	}
+}
+
+type stat struct{ state, session string }
+
+// processStat reads the state and the session of a process.
+func processStat(pid int) (stat, bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, false
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // the name may hold anything
+	if len(f) < 4 {
+		return stat{}, false
+	}
+	return stat{state: f[0], session: f[3]}, true
 }

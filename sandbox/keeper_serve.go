@@ -67,6 +67,7 @@ func (l *link) lost() {
 	if l.wire != nil {
 		l.wire, l.up = nil, make(chan struct{})
 	}
+	l.alone = true
 	for _, k := range l.kept {
 		k.orphan = true
 	}

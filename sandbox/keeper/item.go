@@ -89,23 +89,11 @@ func (k *Keeper) find(id string) (*item, error) {
 	return it, nil
 }
 
-// put enters a new item. An id is used once (EEXIST), but that a pod may get
-// its namespaces in several starts: a new one takes over what the old one held.
+// put enters a new item. An id is used once: EEXIST.
 func (k *Keeper) put(it *item) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	old := k.items[it.id]
-	if old != nil && old.kind == wire.KindPod && it.kind == wire.KindPod && old.users == 0 {
-		for name, fd := range old.fds {
-			if _, ok := it.fds[name]; !ok {
-				it.fds[name] = fd
-				delete(old.fds, name)
-			}
-		}
-		wire.CloseAll(slices.Collect(maps.Values(old.fds)))
-		old.fds, old = nil, nil
-	}
-	if old != nil {
+	if k.items[it.id] != nil {
 		return &wire.Error{Step: "hold", Path: it.id, Errno: syscall.EEXIST}
 	}
 	k.items[it.id] = it

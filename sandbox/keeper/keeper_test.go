@@ -277,3 +277,35 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("the keeper is another process: %v", err)
 	}
 }
+
+// TestPodInSeveralStarts: a pod's second start adds to what the first brought;
+// one that fails takes nothing away.
+func TestPodInSeveralStarts(t *testing.T) {
+	dir := t.TempDir()
+	socket, _ := startKeeper(t, dir)
+	d, _, _ := connect(t, socket)
+	null, err := os.Open(os.DevNull)
+	ck(t, err)
+	defer null.Close()
+	n := int(null.Fd())
+	d.must(&wire.Hold{ID: "pod", Kind: wire.KindPod, Names: []string{"ipc"}}, n)
+	memfd, err := linux.SealedMemfd("command", []byte(`{"Argv":["/none"]}`))
+	ck(t, err)
+	defer unix.Close(memfd)
+	if p := d.ask(&wire.Spawn{ID: "pod", Kind: wire.KindPod, ProgramFds: 3, Want: []string{"net"}}, memfd, n, n, n); p.Fds != nil {
+		t.Errorf("answer %+v", p)
+	}
+	ended, err := linux.SealedMemfd("command", []byte(`{"Argv":["/bin/true"],"Ends":true}`))
+	ck(t, err)
+	defer unix.Close(ended)
+	p := d.ask(&wire.Spawn{ID: "pod", Kind: wire.KindPod, ProgramFds: 3, Want: []string{"net"}}, ended, n, n, n)
+	if m, ok := p.Message.(*wire.Spawned); !ok || m.Pid != 0 || len(p.Fds) != 1 {
+		t.Errorf("answer %+v", p.Message)
+	}
+	wire.CloseAll(p.Fds)
+	ck(t, d.conn.Close())
+	_, held, _ := connect(t, socket)
+	if h := held["pod"]; h == nil || len(h.Names) != 2 {
+		t.Errorf("held %+v", h)
+	}
+}

@@ -55,7 +55,7 @@ func runKeeper() {
 // descriptors are stdin, stdout and stderr.
 type command struct {
 	Argv, Env []string
-	Session   bool
+	Ends      bool // as a pod's program: it offers, and is gone
 }
 
 type commands struct{}
@@ -87,6 +87,11 @@ func (commands) Start(_ context.Context, memfd int, fds []int, want int) (Starte
 			return s, err
 		}
 		s.Offered = append(s.Offered, fd)
+	}
+	if c.Ends {
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
+		unix.Close(pidfd)
+		s.Pid, s.Pidfd = 0, -1
 	}
 	return s, nil
 }

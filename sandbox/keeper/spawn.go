@@ -3,6 +3,8 @@ package keeper
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -37,13 +39,36 @@ func (k *Keeper) spawn(s *session, seq uint64, m *wire.Spawn, fds []int) {
 		s.send(seq, failed(err))
 		return
 	}
-	s.send(seq, &wire.Spawned{ID: it.id, Pid: it.pid, OOM: it.oom}, started.fds()...)
+	answer := started.fds()
+	if it.kind == wire.KindPod {
+		answer = k.merge(it, m.Want)
+		defer wire.CloseAll(answer)
+	}
+	s.send(seq, &wire.Spawned{ID: it.id, Pid: it.pid, OOM: it.oom}, answer...)
 	if it.pid != 0 {
 		if err := k.expect(it); err != nil {
 			k.log.Printf("%s: %v", it.id, err)
 		}
 	}
 	k.release(it)
+}
+
+// merge adds what a start for a pod brought to what is held under its id, and
+// returns copies of what was offered: a Drop may come at any moment.
+func (k *Keeper) merge(it *item, want []string) []int {
+	var offered, list []int
+	for _, name := range want {
+		if c, err := duplicate(it.fds[name]); err == nil {
+			offered = append(offered, c)
+		}
+	}
+	names := slices.Sorted(maps.Keys(it.fds))
+	for _, name := range names {
+		list = append(list, it.fds[name])
+	}
+	it.fds = nil
+	_ = k.hold(&wire.Hold{ID: it.id, Kind: it.kind, Names: names}, list) // names and descriptors match
+	return offered
 }
 
 // fds are the descriptors of Spawned.
@@ -67,6 +92,9 @@ func (k *Keeper) announce(m *wire.Spawn, fds []int) (it *item, memfd int, prog [
 		return nil, -1, nil, err
 	}
 	it = &item{id: m.ID, kind: m.Kind, fds: named, users: 1}
+	if it.kind == wire.KindPod { // may get its namespaces in several starts
+		return it, memfd, prog, nil
+	}
 	if err := k.put(it); err != nil {
 		for _, fd := range named {
 			unix.Close(fd)
@@ -106,10 +134,15 @@ func (k *Keeper) start(m *wire.Spawn, memfd int, prog []int) (Started, error) {
 // which has been replaced meanwhile is ended: the new one does not know of it.
 func (k *Keeper) adopt(s *session, it *item, want []string, started Started) error {
 	k.mu.Lock()
-	if k.session != nil && k.session != s {
+	if it.gone || k.session != nil && k.session != s {
 		k.mu.Unlock()
 		kill(started)
-		return &wire.Error{Step: "spawn: the daemon was replaced", Errno: syscall.ECANCELED}
+		return &wire.Error{Step: "spawn: dropped, or the daemon was replaced", Errno: syscall.ECANCELED}
+	}
+	if it.kind == wire.KindPod && started.Pid != 0 {
+		k.mu.Unlock()
+		kill(started)
+		return &wire.Error{Step: "spawn: the program of a pod does not end", Errno: syscall.EINVAL}
 	}
 	it.pid = started.Pid
 	if it.pid != 0 {
