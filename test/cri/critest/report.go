@@ -94,7 +94,7 @@ func brief(message string) string {
 	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n\n")
 	var kept []string
 	for line := range strings.Lines(message) {
-		if strings.HasPrefix(line, "        {") || len(kept) == 12 {
+		if strings.TrimSpace(line) == "{" || len(kept) == 12 {
 			break
 		}
 		kept = append(kept, line)

@@ -80,6 +80,7 @@ func arguments(o options, socket, report string) []string {
 		"-ginkgo.seed=" + strconv.FormatInt(seed, 10),
 		"-ginkgo.timeout=" + o.timeout.String(),
 		"-ginkgo.no-color",
+		"-ginkgo.v",
 		"-ginkgo.json-report=" + report,
 		"-ginkgo.junit-report=" + withExt(report, ".xml"),
 	}
