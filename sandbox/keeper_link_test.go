@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program"
 	"slipway/sandbox/wire"
 )
 
@@ -398,6 +399,29 @@ func TestLinkAdoptsAndUpgrades(t *testing.T) {
 	b.numbered(dir)
 }
 
+// namespaces has the keeper make a pod's namespaces, with a real program.
+func (b *bench) namespaces(id string, pod *program.Pod) {
+	b.t.Helper()
+	prog, err := pod.Build(b.t.Context())
+	b.ok(err)
+	defer prog.Close()
+	var want []string
+	for _, kind := range pod.Offers() {
+		want = append(want, string(kind))
+	}
+	c, err := b.link.spawn(b.t.Context(), spawn{ID: id, Kind: wire.KindPod, Program: prog, Want: want})
+	b.ok(err)
+	if c.Pid != 0 || len(c.Offered) != len(want) {
+		b.t.Errorf("spawned %+v", c)
+	}
+	for kind, fd := range c.Offered {
+		if l, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd)); err != nil || !strings.Contains(l, ":[") {
+			b.t.Errorf("%s is %q, %v", kind, l, err)
+		}
+		_ = linux.Close(fd)
+	}
+}
+
 // TestLinkRealKeeper starts the real binary as the daemon does: it answers, sees
 // no file, has nothing but its own descriptors, and is small.
 func TestLinkRealKeeper(t *testing.T) {
@@ -441,17 +465,18 @@ func TestLinkRealKeeper(t *testing.T) {
 	b.ok(err)
 	defer r.Close()
 	defer p.Close()
-	b.ok(b.link.hold(t.Context(), "pod", map[string]int{"net": int(p.Fd())}))
+	b.ok(b.link.hold(t.Context(), "pod", map[string]int{"extra": int(p.Fd())}))
+	b.namespaces("pod", &program.Pod{UTS: true, Net: true, Hostname: "h"})
 	b.ok(b.link.close(false))
 	data, err := os.ReadFile(bin)
 	b.ok(err)
 	b.ok(os.WriteFile(bin, append(data, "another build"...), 0o700))
 	there := b.open() // upgraded in place, with nothing but a memfd
 	defer closeHeld(there)
-	if len(there) != 1 || there[0].ID != "pod" {
+	if len(there) != 1 || there[0].ID != "pod" || len(there[0].Fds) != 3 {
 		t.Errorf("given back: %+v", there)
 	}
-	b.ok(b.link.ping(t.Context()))
+	b.namespaces("pod2", &program.Pod{IPC: true})
 	if _, ended, err := linux.PeekExit(b.keeper); ended || err != nil {
 		t.Errorf("the keeper is another process: %v", err)
 	}

@@ -4,7 +4,8 @@
 //
 // It decides nothing and knows no path: it sits in a mount namespace with
 // nothing in it and acts only on descriptors that the daemon passed. It runs
-// programs of package program; what a container is, it does not know.
+// programs of package program, which it knows only as what package runner
+// takes; what a container is, it does not know.
 //
 // How it waits: one epoll loop holds the pidfds and the FIFOs, one shot each. A
 // container that writes nothing costs no goroutine. A readable FIFO starts that

@@ -7,16 +7,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"slipway/sandbox/program"
+	"slipway/sandbox/program/runner"
 	"slipway/sandbox/wire"
 )
 
-// Programs is the Starter that runs programs of package program.
+// Programs is the Starter of a real keeper: what package program built, package
+// runner runs.
 type Programs struct{}
 
 // Start maps the program, runs it and unmaps it.
 func (Programs) Start(ctx context.Context, memfd int, fds []int, want int) (Started, error) {
-	l, err := program.Load(memfd, fds)
+	l, err := runner.Load(memfd, fds)
 	if err != nil {
 		return Started{}, &wire.Error{Step: "load program: " + err.Error(), Errno: syscall.EINVAL}
 	}
@@ -25,7 +26,7 @@ func (Programs) Start(ctx context.Context, memfd int, fds []int, want int) (Star
 		return Started{}, &wire.Error{Step: "load program: number of offered descriptors", Errno: syscall.EINVAL}
 	}
 	c, err := l.Start(ctx)
-	var f *program.Failed
+	var f *runner.Failed
 	if errors.As(err, &f) {
 		if f.Left != nil { // an orphan from now on: swept when it has ended
 			unix.Close(f.Left.Pidfd)
