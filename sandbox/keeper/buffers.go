@@ -14,11 +14,11 @@ type buffer struct {
 	capacity int
 }
 
-// buffers keeps a few for the next pump, so that idle containers need none and
+// buffers keeps one for the next pump, so that idle containers need none and
 // busy ones do not make garbage.
 type buffers struct{ free chan *buffer }
 
-const sparePumps = 2
+const sparePumps = 1
 
 func newBuffers() *buffers { return &buffers{free: make(chan *buffer, sparePumps)} }
 
