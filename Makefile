@@ -91,7 +91,7 @@ cni: $(BIN)/cni/.built ## the reference CNI plugins, into bin/cni
 
 .PHONY: fmt
 fmt: $(TOOLS)/.light ## format the code
-	git ls-files -co --exclude-standard '*.go' | xargs -r $(TOOLS)/gofumpt -w
+	git ls-files -co --exclude-standard '*.go' ':!*.pb.go' | xargs -r $(TOOLS)/gofumpt -w
 
 .PHONY: clean
 clean: ## remove everything that was built

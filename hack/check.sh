@@ -21,7 +21,7 @@ check() {
 
 formatted() {
   local files
-  files=$(git ls-files -co --exclude-standard '*.go' | xargs -r "$tools/gofumpt" -l)
+  files=$(git ls-files -co --exclude-standard '*.go' ':!*.pb.go' | xargs -r "$tools/gofumpt" -l)
   [[ -z $files ]] || { echo "run make fmt for:"; echo "$files"; return 1; }
 }
 
