@@ -166,6 +166,9 @@ func (o *output) all(t testing.TB) string {
 // start seals, loads and starts, as daemon and keeper do.
 func start(t testing.TB, p *Program) (Child, error) {
 	t.Helper()
+	if raced && p.a.form.Two {
+		t.Skip("two clones cannot be made by a process with the race detector: its libc registers rseq")
+	}
 	fd, err := p.Seal()
 	if err != nil {
 		t.Fatal(err)

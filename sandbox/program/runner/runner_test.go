@@ -46,6 +46,13 @@ func execForm(path string, two bool, before ...Step) *Form {
 	return f
 }
 
+func clones() []bool {
+	if raced {
+		return []bool{false}
+	}
+	return []bool{false, true}
+}
+
 func load(t testing.TB, f *Form, fds ...int) (*Loaded, error) {
 	t.Helper()
 	fd, err := linux.SealedMemfd("test", f.Encode())
@@ -102,7 +109,7 @@ func TestManyStarts(t *testing.T) {
 	if testing.Short() {
 		n = 50
 	}
-	for _, two := range []bool{false, true} {
+	for _, two := range clones() {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Add(1)
@@ -129,7 +136,7 @@ type discard struct{}
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 func TestFailures(t *testing.T) {
-	for _, two := range []bool{false, true} {
+	for _, two := range clones() {
 		bad := Step{Nr: unix.SYS_CLOSE, Args: [6]uint64{9999}}
 		for _, tt := range []struct {
 			name  string
@@ -156,7 +163,7 @@ func TestFailures(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	hang := Step{Nr: unix.SYS_PPOLL}
-	for _, two := range []bool{false, true} {
+	for _, two := range clones() {
 		f := execForm("/bin/true", two, hang)
 		if two { // the second child hangs
 			f = execForm("/bin/true", true)

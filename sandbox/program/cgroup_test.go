@@ -1,0 +1,85 @@
+package program
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// testCgroup makes groups for a test: cgroup2 by descriptor, v1 pids by cgroup.procs.
+func testCgroup(t *testing.T) Cgroup {
+	t.Helper()
+	needRoot(t)
+	name := fmt.Sprintf("slipway-program-test-%d", os.Getpid())
+	c := noCgroup()
+	for _, tree := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"} {
+		if _, err := os.Stat(tree + "/cgroup.procs"); err != nil {
+			continue
+		}
+		dir := tree + "/" + name
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(dir) })
+		path, flags := dir, unix.O_PATH|unix.O_DIRECTORY
+		if strings.HasSuffix(tree, "pids") {
+			path, flags = dir+"/cgroup.procs", unix.O_WRONLY
+		}
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if flags == unix.O_WRONLY {
+			c.Procs = append(c.Procs, fd)
+		} else {
+			c.Into = fd
+		}
+	}
+	return c
+}
+
+// A process is born in its groups, and its cgroup namespace begins there: on
+// every hierarchy it sees itself at the root.
+func TestCgroups(t *testing.T) {
+	root, group := image(t), testCgroup(t)
+	o := newOutput(t)
+	s := testSpec("facts", "cat=/sys/fs/cgroup/pids/cgroup.procs", "wait")
+	p, err := (&Container{Spec: s, Root: root, PidInit: -1, Cgroup: group, Stdio: o.stdio()}).Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ch, err := start(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reapNow(ch) })
+	out := o.until(t, "ready")
+	if strings.Contains(out, "slipway-program-test") || len(group.Procs) > 0 && !strings.Contains(out, `cgroup.procs: "1\n`) {
+		t.Errorf("not at the root of its cgroups:\n%s", out)
+	}
+	e, err := (&Exec{Process: testSpec("facts", "wait").Process, Init: ch.Pidfd, Cgroup: group, Stdio: o.stdio(), Devpts: -1}).Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ech, err := start(t, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reapNow(ech)
+	for _, pid := range []int{ch.Pid, ech.Pid} {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		want := len(group.Procs)
+		if group.Into >= 0 {
+			want++
+		}
+		if n := strings.Count(string(b), "slipway-program-test"); n != want {
+			t.Errorf("in %d groups, want %d:\n%s", n, want, b)
+		}
+	}
+}
