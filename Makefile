@@ -60,7 +60,7 @@ check: $(TOOLS)/.light ## format, vet, staticcheck, arm64, shell scripts, house 
 unit: $(TOOLS)/.light ## tests beside the code
 	@mkdir -p $(REPORTS)
 	$(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/unit.xml -- -timeout 10m \
-	  $$(go list ./... | grep -v '/test/cri')
+	  $$(go list ./... | grep -vE '/test/(cri|house)')
 
 .PHONY: race
 race: $(TOOLS)/.light ## the same with the race detector, where that makes sense
