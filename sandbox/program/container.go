@@ -78,6 +78,9 @@ func (b *container) build(ctx context.Context) error {
 	if err := b.makeMounts(ctx); err != nil {
 		return err
 	}
+	if err := b.terminalElsewhere(); err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
 	if err := b.makeMasks(); err != nil {
 		return err
 	}

@@ -458,6 +458,34 @@ func execWithTerminal(t *testing.T, init Child, devpts int) {
 	wait(t, ch)
 }
 
+// A volume over /dev: nothing of ours is made in it, and a terminal comes from elsewhere.
+func TestContainerForeignDev(t *testing.T) {
+	dev := t.TempDir()
+	s := testSpec("ls=/dev", "facts")
+	s.Process.Terminal = true
+	s.Mounts = append(s.Mounts[:1:1], s.Mounts[4:]...)
+	c := &Container{
+		Spec: s, Root: image(t), PidInit: -1, Cgroup: noCgroup(), Stdio: Stdio{-1, -1, -1},
+		Volumes: []Volume{{Destination: "/dev", Source: dev}},
+	}
+	p, err := c.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	master, devpts := p.Terminal()
+	defer linux.CloseAll(master, devpts)
+	ch, err := start(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasAll(t, (&output{r: master}).until(t, "leader="), "ls /dev: [] <nil>", "fds=0 1 2")
+	wait(t, ch)
+	if es, _ := os.ReadDir(dev); len(es) != 0 {
+		t.Errorf("made in the volume: %v", es)
+	}
+}
+
 // A step that hangs ends with ctx, and nothing is left.
 func TestContainerHungStep(t *testing.T) {
 	a := newAssembly()

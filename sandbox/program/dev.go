@@ -198,33 +198,57 @@ func (b *container) otherDevices(devices []specs.LinuxDevice) error {
 // mountDevpts makes the container's terminals: the daemon's mount, of which it
 // keeps a descriptor, so that terminals can be opened without a name inside.
 func (b *container) mountDevpts(dest string, o mountOptions) error {
-	options := []linux.Option{{Key: "newinstance"}, {Key: "ptmxmode", Value: "0666"}, {Key: "mode", Value: "0620"}, {Key: "gid", Value: "5"}}
+	gid := "5"
 	for _, d := range o.data {
 		if d.Key == "gid" {
-			options[3].Value = d.Value
+			gid = d.Value
 		}
 	}
-	if _, err := strconv.Atoi(options[3].Value); err != nil {
-		return fmt.Errorf("%w: gid %q", ErrInvalid, options[3].Value)
-	}
-	m, err := linux.NewFS("devpts", int(o.set|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC), options...)
+	m, err := b.newDevpts(o.set, gid)
 	if err != nil {
 		return err
 	}
-	if err := b.attachTree(dest, false, b.a.own(m)); err != nil {
-		return err
-	}
-	if b.devpts, err = linux.Dup(m); err != nil {
+	if err := b.attachTree(dest, false, m); err != nil {
 		return err
 	}
 	if !b.Spec.Process.Terminal {
 		return nil
 	}
-	return b.console(m)
+	if err := b.openTerminal(m); err != nil {
+		return err
+	}
+	return b.bindConsole()
 }
 
-// console makes the process's terminal, and binds it to /dev/console.
-func (b *container) console(devpts int) error {
+func (b *container) newDevpts(attrs uint64, gid string) (int, error) {
+	if _, err := strconv.ParseUint(gid, 10, 31); err != nil {
+		return -1, fmt.Errorf("%w: gid %q", ErrInvalid, gid)
+	}
+	m, err := linux.NewFS("devpts", int(attrs|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC), linux.Option{Key: "newinstance"},
+		linux.Option{Key: "ptmxmode", Value: "0666"}, linux.Option{Key: "mode", Value: "0620"}, linux.Option{Key: "gid", Value: gid})
+	if err != nil {
+		return -1, err
+	}
+	b.a.own(m)
+	b.devpts, err = linux.Dup(m)
+	return m, err
+}
+
+// terminalElsewhere gives a process its terminal when a volume lies over /dev
+// and there is no devpts: from one that is mounted nowhere.
+func (b *container) terminalElsewhere() error {
+	if !b.Spec.Process.Terminal || b.slave >= 0 {
+		return nil
+	}
+	m, err := b.newDevpts(0, "5")
+	if err != nil {
+		return err
+	}
+	return b.openTerminal(m)
+}
+
+// openTerminal makes the process's terminal.
+func (b *container) openTerminal(devpts int) error {
 	var err error
 	if b.master, b.slave, err = linux.OpenTerminal(devpts); err != nil {
 		return err
@@ -234,9 +258,11 @@ func (b *container) console(devpts int) error {
 	if s := b.Spec.Process.ConsoleSize; s != nil {
 		rows, cols = s.Height, s.Width
 	}
-	if err := linux.SetTerminal(b.master, b.slave, uint16(rows), uint16(cols), int(b.id.uid)); err != nil {
-		return err
-	}
+	return linux.SetTerminal(b.master, b.slave, uint16(rows), uint16(cols), int(b.id.uid))
+}
+
+// bindConsole puts the terminal at /dev/console.
+func (b *container) bindConsole() error {
 	t, err := b.find("/dev/console", true)
 	if err != nil {
 		return err
