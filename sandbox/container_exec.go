@@ -146,7 +146,7 @@ func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	b := &program.Exec{Process: process, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
+	b := &program.Exec{Process: process, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
 	filter, err := p.o.Profiles.Get(spec.Linux.Seccomp)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)

@@ -102,7 +102,7 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 	files := newFiles()
 	defer files.close()
 	u.add(func(context.Context) error { return os.RemoveAll(p.ioDir(c.id)) })
-	b := &program.Container{Spec: spec, PidInit: -1, Stdio: program.Stdio{In: -1, Out: -1, Err: -1}}
+	b := &program.Container{Spec: spec, PidInit: -1, NoFile: p.o.NoFile, Stdio: program.Stdio{In: -1, Out: -1, Err: -1}}
 	if err := p.plumb(c, spec, files, b); err != nil {
 		return err
 	}

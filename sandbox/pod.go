@@ -85,6 +85,9 @@ func (p *Pods) network(s *pod) cni.Pod {
 		Labels:       maps.Clone(s.config.GetLabels()),
 		Annotations:  maps.Clone(s.config.GetAnnotations()),
 	}
+	if d := s.config.GetDnsConfig(); d != nil {
+		n.DNS = cni.DNS{Servers: d.GetServers(), Searches: d.GetSearches(), Options: d.GetOptions()}
+	}
 	for _, m := range s.config.GetPortMappings() {
 		if m.GetHostPort() == 0 {
 			continue

@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"slipway/cni"
 	"slipway/oci"
 	"slipway/sandbox/linux"
 	"slipway/sandbox/program"
@@ -157,6 +158,9 @@ func (p *Pods) attachNetwork(ctx context.Context, s *pod) error {
 		return writeRecord(s.dir, netFile, s.network)
 	}
 	attempt, err := p.o.Network.Attempt(p.network(s))
+	if errors.Is(err, cni.ErrInvalid) {
+		return fmt.Errorf("attach network: %w: %w", ErrInvalid, err)
+	}
 	if err != nil {
 		return fmt.Errorf("attach network: %w: %w", ErrUnavailable, err)
 	}

@@ -31,7 +31,8 @@ type Options struct {
 	// error when it is missing; any other is made, a directory with mode 0755.
 	RejectAbsentSources []string
 
-	Host     oci.Host // what this host offers to containers
+	Host     oci.Host   // what this host offers to containers
+	NoFile   *[2]uint64 // limit of open files (soft, hard) of containers without one of their own; nil: the keeper's
 	Images   *imagestore.Store
 	Network  *cni.Network
 	Cgroups  *cgroup.Tree

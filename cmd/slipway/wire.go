@@ -16,6 +16,7 @@ import (
 	"slipway/imagestore"
 	"slipway/sandbox"
 	"slipway/sandbox/cgroup"
+	"slipway/sandbox/linux"
 	"slipway/sandbox/seccomp"
 	"slipway/server"
 )
@@ -85,6 +86,10 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 	if err != nil {
 		return nil, err
 	}
+	soft, hard, err := linux.FoundNoFile()
+	if err != nil {
+		return nil, err
+	}
 	cgroups, err := cgroup.New(cgroup.Options{Log: log.With("room", "cgroups")})
 	if err != nil {
 		return nil, err
@@ -97,6 +102,7 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		KeeperBinary:        keeper,
 		RejectAbsentSources: c.AbsentMountSources,
 		Host:                host,
+		NoFile:              &[2]uint64{soft, hard},
 		Images:              images,
 		Network:             network,
 		Cgroups:             cgroups,
