@@ -22,8 +22,18 @@ func TestOverlay(t *testing.T) {
 	reg := start(t)
 	reg.Push("app", build(t, registrytest.Image{Layers: [][]file{
 		{{Name: "./", Mode: 0o751}, {Name: "tmp/", Mode: 0o1777}, {Name: "d/"}, {Name: "d/old"}, {Name: "gone"}, {Name: "e/"}, {Name: "e/old"}, {Name: "f/"}, {Name: "f/old"}},
-		{{Name: ".wh.gone"}, {Name: "d/.wh.old"}, {Name: "d/new"}, {Name: "e/"}, {Name: "e/.wh..wh..opq"}, {Name: "e/new"}, {Name: "tmp/x"},
-			{Name: ".wh.f"}, {Name: "f/"}, {Name: "f/new"}},
+		{
+			{Name: ".wh.gone"},
+			{Name: "d/.wh.old"},
+			{Name: "d/new"},
+			{Name: "e/"},
+			{Name: "e/.wh..wh..opq"},
+			{Name: "e/new"},
+			{Name: "tmp/x"},
+			{Name: ".wh.f"},
+			{Name: "f/"},
+			{Name: "f/new"},
+		},
 	}}), "latest")
 	s := open(t, imagestore.Options{})
 	img := pull(t, s, reg.Host()+"/app")

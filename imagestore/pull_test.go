@@ -64,6 +64,7 @@ func TestBadContent(t *testing.T) {
 		"server always fails": {b, onBlob(layer, registrytest.Fault{Status: 503}), imagestore.ErrUnreachable, "503"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			reg := start(t)
 			reg.Push("app", c.image, "v1")
 			reg.SetFault(c.fault)
@@ -174,7 +175,8 @@ func TestTokenExpires(t *testing.T) {
 		// The first blob finds its token expired.
 		if strings.Contains(r.URL.Path, "/blobs/") && r.Header.Get("Authorization") == "Bearer first" && n.Add(1) == 1 {
 			return &registrytest.Fault{Status: 401, Header: map[string]string{
-				"WWW-Authenticate": `Bearer realm="` + reg.URL() + `/token",service="test"`}}
+				"WWW-Authenticate": `Bearer realm="` + reg.URL() + `/token",service="test"`,
+			}}
 		}
 		return nil
 	})

@@ -189,8 +189,10 @@ func TestPullAndNames(t *testing.T) {
 		t.Errorf("%d blobs fetched again", n)
 	}
 	hex := b.Config.Encoded()
-	for _, ref := range []string{repo + ":v1", repo + ":v2", repo + "@" + b.Digest.String(), repo + ":zz@" + b.Digest.String(),
-		hex, "sha256:" + hex, hex[:12], "sha256:" + hex[:12]} {
+	for _, ref := range []string{
+		repo + ":v1", repo + ":v2", repo + "@" + b.Digest.String(), repo + ":zz@" + b.Digest.String(),
+		hex, "sha256:" + hex, hex[:12], "sha256:" + hex[:12],
+	} {
 		if got, err := s.Get(ref); err != nil || got.ID != img.ID {
 			t.Errorf("get %q: %v, %v", ref, got.ID, err)
 		}

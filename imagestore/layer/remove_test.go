@@ -38,6 +38,29 @@ func deep(t *testing.T, top string, depth int) {
 	unix.Close(fd)
 }
 
+// fewFiles leaves so many descriptors to be opened until the test ends.
+func fewFiles(t *testing.T, n uint64) {
+	t.Helper()
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	few := unix.Rlimit{Cur: uint64(fd) + n, Max: was.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRemoveDeep(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "top")
 	deep(t, top, 5000)
@@ -45,10 +68,7 @@ func TestRemoveDeep(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(top, ".removing-1", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var was unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
-		t.Fatal(err)
-	}
+	fewFiles(t, 16)
 	if err := layer.Remove(t.Context(), top); err != nil {
 		t.Fatal(err)
 	}

@@ -348,7 +348,8 @@ func TestRefused(t *testing.T) {
 		"whiteout of nothing":   {[]tar.Header{file(".wh.", "")}, layer.ErrInvalid},
 		"long path":             {[]tar.Header{file(strings.Repeat("x/", 3000)+"x", "")}, layer.ErrLimit},
 		"many attributes": {[]tar.Header{{Name: "f", Typeflag: tar.TypeReg, PAXRecords: map[string]string{
-			"SCHILY.xattr.user.a": strings.Repeat("x", 70000)}}}, layer.ErrLimit},
+			"SCHILY.xattr.user.a": strings.Repeat("x", 70000),
+		}}}, layer.ErrLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := unpack(t, newArena(t), archive(t, c.entries...))
