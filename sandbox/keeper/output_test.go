@@ -149,6 +149,8 @@ func TestAttach(t *testing.T) {
 	b.sh(d, wire.KindContainer, `read a; echo first; echo e >&2; read a; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done; exit 0`)
 	r, w, err := os.Pipe()
 	ck(t, err)
+	_, err = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 1<<20) // holds all: on a busy machine our reader is slow, too
+	ck(t, err)
 	slowR, slowW, err := os.Pipe()
 	ck(t, err)
 	defer slowR.Close()
