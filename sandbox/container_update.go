@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 
 	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -108,5 +110,9 @@ func (p *Pods) reopenLog(ctx context.Context, c *container) error {
 		return err
 	}
 	defer linux.Close(fd)
-	return p.link.reopen(ctx, c.id, fd)
+	err = p.link.reopen(ctx, c.id, fd)
+	if errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("it has just ended: %w", ErrState)
+	}
+	return err
 }
