@@ -82,7 +82,7 @@ func (commands) Start(_ context.Context, memfd int, fds []int, want int) (Starte
 	}
 	s := Started{Pid: pid, Pidfd: pidfd}
 	for range want {
-		fd, err := unix.PidfdGetfd(pidfd, 0, 0)
+		fd, err := duplicate(fds[0]) // a command cannot offer, and may have ended
 		if err != nil {
 			return s, err
 		}
