@@ -19,6 +19,7 @@ func (d *demo) podConfig() *runtimeapi.PodSandboxConfig {
 	return &runtimeapi.PodSandboxConfig{
 		Metadata:     &runtimeapi.PodSandboxMetadata{Name: "hello", Namespace: "demo", Uid: "4f1c2ab0"},
 		Hostname:     "hello",
+		Labels:       labels(),
 		LogDirectory: filepath.Join(d.setup.Dir, "logs"),
 		PortMappings: []*runtimeapi.PortMapping{{ContainerPort: 8080, HostPort: 8080}},
 		Linux:        &runtimeapi.LinuxPodSandboxConfig{},
@@ -30,9 +31,19 @@ func (d *demo) containerConfig() *runtimeapi.ContainerConfig {
 		Metadata: &runtimeapi.ContainerMetadata{Name: "web"},
 		Image:    &runtimeapi.ImageSpec{Image: d.image},
 		LogPath:  "web.log",
+		Labels:   labels(),
 		Linux: &runtimeapi.LinuxContainerConfig{
 			Resources: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuShares: 256},
 		},
+	}
+}
+
+// labels are the kubelet's; crictl shows a container's pod by them.
+func labels() map[string]string {
+	return map[string]string{
+		"io.kubernetes.pod.name":       "hello",
+		"io.kubernetes.pod.namespace":  "demo",
+		"io.kubernetes.container.name": "web",
 	}
 }
 

@@ -30,6 +30,7 @@ func (d *demo) processes(context.Context) error {
 			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			args := strings.Fields(strings.ReplaceAll(string(cmd), "\x00", " "))
 			if len(args) > 0 {
+				args[0] = filepath.Base(args[0])
 				lines = append(lines, fmt.Sprintf("%5d %7.1f MB  %s", pid, rss(pid), strings.Join(args[:min(2, len(args))], " ")))
 			}
 		}
