@@ -225,7 +225,7 @@ func TestNothingToHold(t *testing.T) {
 	b.write(d, "SLIPWAY_TEST_PAUSE_US=1000")
 	d.must(&wire.Bye{})
 	ck(t, d.conn.Close())
-	time.Sleep(500 * time.Millisecond) // more than it lingers
+	time.Sleep(1500 * time.Millisecond) // more than it lingers
 	d, held, _ := connect(t, socket)
 	if held["c1"] == nil {
 		t.Fatalf("held %v", held)

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // runKeeper is a keeper whose programs are plain commands.
 func runKeeper() {
 	o := Options{
-		Listener: 3, Build: "first", Starter: commands{}, Linger: 300 * time.Millisecond,
+		Listener: 3, Build: "first", Starter: commands{}, Linger: time.Second,
 		Log: log.New(os.Stderr, "keeper: ", 0), Exec: Execute,
 	}
 	if b := os.Getenv("SLIPWAY_TEST_BUILD"); b != "" {
