@@ -24,11 +24,12 @@ var rooms = []struct{ path, mayImport string }{
 	{"sandbox/wire", ""},
 	{"sandbox/logfile", ""},
 	{"sandbox/seccomp", ""},
-	{"sandbox/program", "sandbox/linux"},
+	{"sandbox/program/runner", "sandbox/linux"},
+	{"sandbox/program", "sandbox/linux sandbox/program/runner"},
 	{"sandbox/cgroup", "sandbox/linux"},
 
 	// The keeper: nothing here reaches back into the daemon.
-	{"sandbox/keeper", "sandbox/linux sandbox/wire sandbox/logfile sandbox/program"},
+	{"sandbox/keeper", "sandbox/linux sandbox/wire sandbox/logfile sandbox/program/runner"},
 	{"cmd/slipway-keeper", "sandbox/keeper"},
 
 	// The daemon.
@@ -48,7 +49,7 @@ var workshop = []string{"test", "hack"}
 var only = []struct{ path, rooms, why string }{
 	{"google.golang.org/grpc", "server server/streaming server/adminapi cmd/slipway", "requests are translated at the edge"},
 	{"k8s.io/cri-api", "server server/streaming sandbox oci", "the CRI's types end at the sandbox"},
-	{"golang.org/x/sys/unix", "sandbox/linux sandbox/program sandbox/keeper sandbox/cgroup imagestore/layer imagestore/blob cni/native", "system calls stay behind the fence"},
+	{"golang.org/x/sys/unix", "sandbox/linux sandbox/program sandbox/program/runner sandbox/keeper sandbox/cgroup imagestore/layer imagestore/blob cni/native", "system calls stay behind the fence"},
 	{"os/exec", "sandbox sandbox/keeper cni", "processes are started in few places"},
 }
 
