@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	internalapi "k8s.io/cri-api/pkg/apis"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
@@ -30,6 +31,7 @@ const busybox = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
 var (
 	host     *machine.Machine
 	registry string
+	base     v1.Image // the busybox that is served as busybox
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +43,7 @@ func TestMain(m *testing.M) {
 			if err == nil {
 				server := httptest.NewServer(handler)
 				defer server.Close()
-				host, registry = mc, strings.TrimPrefix(server.URL, "http://")
+				host, registry, base = mc, strings.TrimPrefix(server.URL, "http://"), images[0].Image
 				return m.Run()
 			}
 		}
