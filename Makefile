@@ -61,6 +61,7 @@ unit: $(TOOLS)/.light ## tests beside the code
 	@mkdir -p $(REPORTS)
 	$(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/unit.xml -- -timeout 10m \
 	  $$(go list ./... | grep -vE '/test/(cri|house)')
+	go test -tags libseccomp -count=1 ./sandbox/seccomp
 
 .PHONY: race
 race: $(TOOLS)/.light ## the same with the race detector, where that makes sense

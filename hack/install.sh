@@ -12,8 +12,9 @@ packages=(iptables iproute2)
 case ${1:-test} in
   demo) ;;
   # gcc and libc6-dev are for the race detector, nftables for the leak check,
-  # which reads rule sets, shellcheck for the scripts of hack/.
-  test) packages+=(gcc libc6-dev nftables shellcheck) ;;
+  # which reads rule sets, shellcheck for the scripts of hack/, libseccomp-dev
+  # to compare our filters with.
+  test) packages+=(gcc libc6-dev libseccomp-dev nftables shellcheck) ;;
   *) echo "usage: hack/install.sh [demo|test]" >&2; exit 2 ;;
 esac
 
