@@ -25,6 +25,7 @@ type container struct {
 
 	// What follows is guarded by op, or by being the one who recovers.
 	process   *process // while it runs
+	kept      bool     // the keeper holds something under its id
 	gone      bool     // removed: whoever waited for op finds nothing
 	resources *cri.LinuxContainerResources
 

@@ -69,9 +69,13 @@ func (p *Pods) execSync(ctx context.Context, c *container, cmd []string, timeout
 		return &ExecResult{Stdout: out.taken(), Stderr: errs.taken(), Code: int32(x.Code)}, nil
 	case <-expired:
 		e.kill()
+		out.drain(0)
+		errs.drain(0)
 		return nil, fmt.Errorf("%w after %s and was killed", ErrTimeout, timeout)
 	case <-ctx.Done():
 		e.kill()
+		out.drain(0)
+		errs.drain(0)
 		return nil, ctx.Err()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"slipway/sandbox/cgroup"
@@ -30,7 +31,9 @@ func (p *Pods) exited(e wire.Exit) {
 			p.background.Go(func() { p.containerExited(c, e) })
 		}
 	case wire.KindReaper:
-		p.log.Debug("PID 1 of a shared PID namespace has ended", "pod", strings.TrimSuffix(e.ID, "/pid1"))
+		if s, err := p.pod(strings.TrimSuffix(e.ID, reaperSuffix)); err == nil {
+			p.background.Go(func() { p.reaperExited(s) })
+		}
 	}
 }
 
@@ -41,44 +44,69 @@ func (p *Pods) containerExited(c *container, e wire.Exit) {
 	if c.gone || c.snapshot.Load().State == Exited {
 		return
 	}
-	p.finish(c, exitRecord{
-		Version: formatVersion, Code: e.Code, Signal: e.Signal, OOM: e.OOM,
-		Unknown: e.Unknown, FinishedAt: e.FinishedAt, Reason: e.Reason,
-	})
+	p.finish(c, exitOf(e))
 }
 
-// finish shows a container as ended and takes away what it used. The record on
-// disk, if there is one, is the truth: whoever wrote it knew first.
+// exitOf is the record of an end as the keeper tells it.
+func exitOf(e wire.Exit) exitRecord {
+	return exitRecord{
+		Version: formatVersion, Code: e.Code, Signal: e.Signal, OOM: e.OOM,
+		Unknown: e.Unknown, FinishedAt: e.FinishedAt, Reason: e.Reason,
+	}
+}
+
+// finish shows a container as ended and takes away what it used.
 func (p *Pods) finish(c *container, e exitRecord) {
+	recorded := p.end(c, e)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupLimit)
+	defer cancel()
+	if err := p.cleanUp(ctx, c, recorded); err != nil {
+		p.log.Warn("an ended container leaves something behind until it is removed", "container", c.id, "error", err)
+	}
+}
+
+// end shows a container as ended. The record on disk, if there is one, is the
+// truth: whoever wrote it knew first. false: there is none and none could be
+// written.
+func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 	var first exitRecord
-	switch err := readRecord(c.dir, exitFile, &first); {
-	case err == nil:
+	err := readRecord(c.dir, exitFile, &first)
+	if err == nil {
 		first.Message = orElse(first.Message, e.Message)
 		e = first
-	case errors.Is(err, fs.ErrNotExist):
-		if err := writeOnce(c.dir, exitFile, e); err != nil && !errors.Is(err, fs.ErrExist) {
+	} else {
+		if !errors.Is(err, fs.ErrNotExist) {
+			p.setAside(c.dir, exitFile, err)
+		}
+		if err = writeOnce(c.dir, exitFile, e); err != nil {
 			p.log.Error("exit record", "container", c.id, "error", err)
 		}
-	default:
-		p.log.Error("exit record", "container", c.id, "error", err)
 	}
 	c.snapshot.Store(c.snapshot.Load().exited(e))
 	if c.process != nil {
 		_ = linux.Close(c.process.pidfd)
 		c.process = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupLimit)
-	defer cancel()
-	if err := p.removeGroup(ctx, c); err != nil {
-		p.log.Warn("cgroup of an ended container", "container", c.id, "error", err)
+	return err == nil
+}
+
+// setAside renames a bad record, so that a good one can take its place.
+func (p *Pods) setAside(dir, name string, cause error) {
+	err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, name+".bad"))
+	p.log.Error("a record is bad; it was set aside", "record", filepath.Join(dir, name), "cause", cause, "error", err)
+}
+
+// cleanUp takes away what an ended container used. The keeper goes on to hold
+// an end that could not be recorded: the next daemon asks it.
+func (p *Pods) cleanUp(ctx context.Context, c *container, recorded bool) error {
+	defer c.over.Do(func() { close(c.ended) })
+	err := errors.Join(p.removeGroup(ctx, c), os.RemoveAll(p.ioDir(c.id)))
+	if !recorded || !c.kept {
+		return err
 	}
-	if err := os.RemoveAll(p.ioDir(c.id)); err != nil {
-		p.log.Warn("FIFOs of an ended container", "container", c.id, "error", err)
-	}
-	if err := p.link.drop(ctx, c.id); err != nil {
-		p.log.Warn("drop", "container", c.id, "error", err)
-	}
-	c.over.Do(func() { close(c.ended) })
+	drop := p.link.drop(ctx, c.id)
+	c.kept = drop != nil
+	return errors.Join(err, drop)
 }
 
 // removeGroup kills what is left in a container's cgroup and removes it.

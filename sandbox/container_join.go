@@ -3,7 +3,6 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -58,6 +57,22 @@ func (p *Pods) reaperOf(ctx context.Context, s *pod) (*process, error) {
 	if s.reaper != nil {
 		return s.reaper, nil
 	}
+	r, err := p.makeReaper(ctx, s)
+	if err != nil {
+		if e := p.clearReaper(context.WithoutCancel(ctx), s); e != nil {
+			p.log.Warn("PID 1 of a shared PID namespace that failed", "pod", s.id, "error", e)
+		}
+		return nil, err
+	}
+	s.reaper = r
+	snap := *s.snapshot.Load()
+	snap.Pid = r.pid
+	s.snapshot.Store(&snap)
+	return r, nil
+}
+
+// makeReaper starts PID 1 of a shared PID namespace; s.holders is held.
+func (p *Pods) makeReaper(ctx context.Context, s *pod) (*process, error) {
 	group, err := p.o.Cgroups.Create(ctx, p.cgroupPath(s, s.id), &specs.LinuxResources{})
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
@@ -82,28 +97,46 @@ func (p *Pods) reaperOf(ctx context.Context, s *pod) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	ticks, err := startTime(ch.Pid)
-	if err == nil {
-		err = writeRecord(s.dir, reaperFile, processRecord{Version: formatVersion, Pid: ch.Pid, StartTime: ticks, At: time.Now().UnixNano()})
-	}
-	if err != nil {
-		_ = linux.SignalProcess(ch.Pidfd, syscall.SIGKILL)
+	if err := recordStart(s.dir, reaperFile, ch.Pid, time.Now()); err != nil {
 		_ = linux.Close(ch.Pidfd)
 		return nil, err
 	}
-	s.reaper = &process{pid: ch.Pid, pidfd: ch.Pidfd}
-	snap := *s.snapshot.Load()
-	snap.Pid = ch.Pid
-	s.snapshot.Store(&snap)
-	return s.reaper, nil
+	return &process{pid: ch.Pid, pidfd: ch.Pidfd}, nil
 }
 
-func reaperID(pod string) string { return pod + "/pid1" }
+// reaperSuffix makes the id of a pod's PID 1 from the pod's.
+const reaperSuffix = "/pid1"
+
+func reaperID(pod string) string { return pod + reaperSuffix }
+
+// reaperExited forgets a PID 1 that has ended by itself: all that shared its
+// PID namespace ended with it, and the next container gets a new one.
+func (p *Pods) reaperExited(s *pod) {
+	s.holders.Lock()
+	defer s.holders.Unlock()
+	if s.reaper == nil || !linux.ProcessEnded(s.reaper.pidfd) {
+		return
+	}
+	p.log.Warn("PID 1 of a shared PID namespace has ended", "pod", s.id)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupLimit)
+	defer cancel()
+	if err := p.clearReaper(ctx, s); err != nil {
+		p.log.Warn("PID 1 of a shared PID namespace", "pod", s.id, "error", err)
+	}
+	snap := *s.snapshot.Load()
+	snap.Pid = 0
+	s.snapshot.Store(&snap)
+}
 
 // stopReaper ends the shared PID namespace, and with it whatever was left in it.
 func (p *Pods) stopReaper(ctx context.Context, s *pod) error {
 	s.holders.Lock()
 	defer s.holders.Unlock()
+	return p.clearReaper(ctx, s)
+}
+
+// clearReaper takes away all of a PID 1; s.holders is held. None there is fine.
+func (p *Pods) clearReaper(ctx context.Context, s *pod) error {
 	if err := p.killGroup(ctx, p.cgroupPath(s, s.id)); err != nil {
 		return fmt.Errorf("PID 1 of the pod: %w", err)
 	}

@@ -29,10 +29,16 @@ func (p *Pods) RemoveContainer(ctx context.Context, id string) error {
 
 // removeContainer does it; c.pod.op is held.
 func (p *Pods) removeContainer(ctx context.Context, c *container) error {
-	if err := p.stopContainer(ctx, c, 0); err != nil {
-		return err
+	for { // twice when it was started in between, which happens once
+		if err := p.stopContainer(ctx, c, 0); err != nil {
+			return err
+		}
+		c.op.Lock()
+		if c.snapshot.Load().State != Running {
+			break
+		}
+		c.op.Unlock()
 	}
-	c.op.Lock()
 	defer c.op.Unlock()
 	if c.gone {
 		return nil
@@ -56,6 +62,12 @@ func (p *Pods) removeContainer(ctx context.Context, c *container) error {
 func (p *Pods) discard(ctx context.Context, c *container, trash string) error {
 	if err := p.removeGroup(ctx, c); err != nil {
 		return err
+	}
+	if c.kept { // its end could not be recorded
+		if err := p.link.drop(ctx, c.id); err != nil {
+			return err
+		}
+		c.kept = false
 	}
 	if err := p.o.Images.RemoveRoot(ctx, c.id); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -117,7 +118,12 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 	if spec.Process.Terminal {
 		files.named[wire.FdMaster], files.named["devpts"] = prog.Terminal()
 	}
-	u.add(func(ctx context.Context) error { return p.link.drop(ctx, c.id) })
+	c.kept = true
+	u.add(func(ctx context.Context) error {
+		err := p.link.drop(ctx, c.id)
+		c.kept = err != nil
+		return err
+	})
 	ch, err := p.link.spawn(ctx, spawn{ID: c.id, Kind: wire.KindContainer, Program: prog, Fds: files.named})
 	if err != nil {
 		return err
@@ -129,19 +135,23 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 // this point is waiting for c.op.
 func (p *Pods) started(c *container, ch child) error {
 	now := time.Now()
-	ticks, err := startTime(ch.Pid)
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // gone already: exit.json says the rest
-		return err
-	}
-	if err := writeRecord(c.dir, startedFile, processRecord{
-		Version: formatVersion, Pid: ch.Pid, StartTime: ticks, At: now.UnixNano(),
-	}); err != nil {
+	if err := recordStart(c.dir, startedFile, ch.Pid, now); err != nil {
 		_ = linux.Close(ch.Pidfd)
 		return err
 	}
 	c.process = &process{pid: ch.Pid, pidfd: ch.Pidfd}
 	c.snapshot.Store(c.snapshot.Load().running(ch.Pid, now))
 	return nil
+}
+
+// recordStart writes down which process it is. One that is gone already has no
+// start time, and nobody will look for it: its end is told by other means.
+func recordStart(dir, name string, pid int, at time.Time) error {
+	ticks, err := startTime(pid)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return writeRecord(dir, name, processRecord{Version: formatVersion, Pid: pid, StartTime: ticks, At: at.UnixNano()})
 }
 
 // spec reads back what was decided at create. Environment values may be any

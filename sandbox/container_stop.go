@@ -33,7 +33,13 @@ func (p *Pods) StopContainer(ctx context.Context, id string, grace time.Duration
 // stopContainer holds no lock while it waits: whoever comes later with less
 // patience kills, and both see the end.
 func (p *Pods) stopContainer(ctx context.Context, c *container, grace time.Duration) error {
-	if c.snapshot.Load().State != Running {
+	state := c.snapshot.Load().State
+	if state == Created { // or being started: whoever does that comes first
+		c.op.Lock()
+		state = c.snapshot.Load().State
+		c.op.Unlock()
+	}
+	if state != Running {
 		return p.settled(ctx, c)
 	}
 	if grace > 0 {

@@ -38,13 +38,16 @@ func (p *Pods) removePod(ctx context.Context, s *pod) error {
 			return err
 		}
 	}
+	p.leaveParent(ctx, s)
+	if err := p.removePodRecords(s); err != nil {
+		return err
+	}
 	s.gone = true
 	p.mu.Lock()
 	delete(p.pods, s.id)
 	p.mu.Unlock()
 	p.freeName(podKey(s.config.GetMetadata()), s.id)
-	p.leaveParent(ctx, s)
-	return p.removePodRecords(s)
+	return nil
 }
 
 // leaveParent removes the pod's parent cgroup where it is empty: on v1 we make
@@ -68,5 +71,8 @@ func (p *Pods) removePodRecords(s *pod) error {
 		}
 		return err
 	}
-	return os.RemoveAll(trash)
+	if err := os.RemoveAll(trash); err != nil {
+		p.log.Warn("the records of a removed pod sandbox are not all gone; the next start takes them away", "pod", s.id, "error", err)
+	}
+	return nil
 }

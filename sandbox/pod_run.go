@@ -41,7 +41,8 @@ func (p *Pods) RunPod(ctx context.Context, cfg *cri.PodSandboxConfig, handler st
 }
 
 // runPod is the straight line. What a failing step leaves is undone by what
-// stops and removes a pod, which needs the records alone.
+// dismantles a pod, which needs the records alone. From the last record on,
+// which makes the pod whole, nothing fails.
 func (p *Pods) runPod(ctx context.Context, s *pod) (err error) {
 	s.op.Lock()
 	defer s.op.Unlock()
@@ -73,7 +74,7 @@ func (p *Pods) runPod(ctx context.Context, s *pod) (err error) {
 func (p *Pods) undoRun(ctx context.Context, s *pod) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
-	err := p.stopPod(ctx, s)
+	err := p.dismantle(ctx, s)
 	if err == nil {
 		err = p.removePodRecords(s)
 	}
@@ -173,13 +174,13 @@ func (p *Pods) attachNetwork(ctx context.Context, s *pod) error {
 	if err != nil {
 		return fmt.Errorf("attach network: %w", err)
 	}
+	if len(attached.IPs()) == 0 {
+		return errors.New("attach network: the plugins gave no address")
+	}
 	record = &netRecord{Version: formatVersion, State: netAttached, Attachment: attached}
 	if err := writeRecord(s.dir, netFile, record); err != nil {
 		return err
 	}
 	s.network = record
-	if len(attached.IPs()) == 0 {
-		return errors.New("attach network: the plugins gave no address")
-	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"slipway/sandbox/linux"
@@ -29,21 +30,43 @@ func (p *Pods) StopPod(ctx context.Context, id string) error {
 	return nil
 }
 
-// stopPod undoes what runPod made, in reverse, from the records; s.op is held
-// whole. Each step may be repeated. The record stays, and says stopped.
+// stopPod announces that the pod will be nothing but records, then takes apart
+// what else there is. A crash at any point leaves a pod that is stopped, and
+// the next start goes on.
 func (p *Pods) stopPod(ctx context.Context, s *pod) error {
 	if s.gone {
 		return nil
 	}
+	if err := announceStop(s); err != nil {
+		return err
+	}
+	return p.dismantle(ctx, s)
+}
+
+// announceStop writes stopped.json. A full disk must not keep a pod from being
+// stopped: a second name of a file that is there needs no space, and that
+// stopped.json exists is all that it says.
+func announceStop(s *pod) error {
+	if exists(filepath.Join(s.dir, stoppedFile)) {
+		return nil
+	}
+	err := writeRecord(s.dir, stoppedFile, stoppedRecord{Version: formatVersion, At: time.Now().UnixNano()})
+	if err != nil && os.Link(filepath.Join(s.dir, podFile), filepath.Join(s.dir, stoppedFile)) == nil {
+		return nil
+	}
+	return err
+}
+
+// dismantle undoes what runPod made, in reverse, from the records; s.op is held
+// whole. Each step may be repeated. The records stay.
+func (p *Pods) dismantle(ctx context.Context, s *pod) error {
 	if snap := s.snapshot.Load(); snap != nil && snap.Ready {
 		s.snapshot.Store(p.describe(s, false)) // not ready from here on, however far it gets
 	}
-	var errs []error
-	for _, c := range p.containersOf(s.id) {
-		errs = append(errs, p.stopContainer(ctx, c, 0))
+	if err := p.stopContainers(ctx, s); err != nil {
+		return err
 	}
-	errs = append(errs, p.stopReaper(ctx, s))
-	if err := errors.Join(errs...); err != nil {
+	if err := p.stopReaper(ctx, s); err != nil {
 		return err
 	}
 	if err := p.detachNetwork(ctx, s); err != nil {
@@ -52,13 +75,20 @@ func (p *Pods) stopPod(ctx context.Context, s *pod) error {
 	if err := p.dropNamespaces(ctx, s); err != nil {
 		return err
 	}
-	if err := p.removeFiles(s.id); err != nil {
-		return err
+	return p.removeFiles(s.id)
+}
+
+// stopContainers ends all containers of a pod at once: one that cannot be
+// killed does not keep the others alive.
+func (p *Pods) stopContainers(ctx context.Context, s *pod) error {
+	all := p.containersOf(s.id)
+	errs := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, c := range all {
+		wait.Go(func() { errs[i] = p.stopContainer(ctx, c, 0) })
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, stoppedFile)); err == nil {
-		return nil
-	}
-	return writeRecord(s.dir, stoppedFile, stoppedRecord{Version: formatVersion, At: time.Now().UnixNano()})
+	wait.Wait()
+	return errors.Join(errs...)
 }
 
 // detachNetwork runs DEL for whatever was tried, until it succeeds once. The

@@ -42,7 +42,8 @@ type Options struct {
 
 // Pods is all pod sandboxes and their containers.
 //
-// Locks, in order, never upward: Pods.mu, pod.op, container.op.
+// Locks, in order, never upward: pod.op, container.op, pod.holders; Pods.mu is
+// the last and nothing else is taken under it.
 type Pods struct {
 	o    Options
 	log  *slog.Logger

@@ -151,10 +151,12 @@ func writeRecord(dir, name string, record any) error {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	tmp := filepath.Join(dir, name+".tmp")
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+	err = os.WriteFile(tmp, append(b, '\n'), 0o600)
+	if err == nil {
+		err = os.Rename(tmp, filepath.Join(dir, name))
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+	if err != nil {
+		_ = os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
@@ -168,10 +170,10 @@ func writeOnce(dir, name string, record any) error {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	tmp := filepath.Join(dir, name+".daemon")
+	defer os.Remove(tmp)
 	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer os.Remove(tmp)
 	return os.Link(tmp, filepath.Join(dir, name))
 }
 

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -17,14 +17,20 @@ import (
 	"slipway/sandbox/wire"
 )
 
+// recoveries bounds how many pods are looked at at a time.
+const recoveries = 16
+
 // recover makes the map of pods from the records and from what an adopted
 // keeper holds. What is found:
 //
-//	removing/<id>                   the removal goes on
-//	pod.json, no whole net.json     never came to be: undone
-//	stopped.json                    not ready
-//	pod.json of another boot        not ready, its containers ended by the reboot
-//	else                            ready
+//	removing/<id>                         the removal goes on
+//	pod.json, neither whole nor stopped   never came to be: undone
+//	stopped.json                          not ready; what is left of it is taken away
+//	pod.json of another boot              the same, its containers ended by the reboot
+//	else                                  ready
+//
+// Only what decides the state of a pod or container is waited for. What has to
+// be taken away may hang, and is taken away in the background.
 func (p *Pods) recover(ctx context.Context, there []held) error {
 	keeps := make(map[string]*held, len(there))
 	for i := range there {
@@ -35,24 +41,19 @@ func (p *Pods) recover(ctx context.Context, there []held) error {
 	if err != nil {
 		return err
 	}
+	var wait sync.WaitGroup
+	turns := make(chan struct{}, recoveries)
 	for _, e := range entries {
-		if err := p.recoverPod(ctx, e.Name(), keeps); err != nil {
-			p.quarantine(filepath.Join(p.podsDir(), e.Name()), err)
-		}
+		turns <- struct{}{}
+		wait.Go(func() {
+			p.recoverPod(ctx, e.Name(), keeps)
+			<-turns
+		})
 	}
+	wait.Wait()
 	p.dropUnknown(ctx, keeps)
 	p.later("leftovers", p.removeLeftovers)
 	return nil
-}
-
-// quarantine moves a directory with a bad record out of the way, whole.
-func (p *Pods) quarantine(dir string, cause error) {
-	to := filepath.Join(p.o.Root, "quarantine", fmt.Sprintf("%s.%d", filepath.Base(dir), time.Now().Unix()))
-	err := os.MkdirAll(filepath.Dir(to), 0o700)
-	if err == nil {
-		err = os.Rename(dir, to)
-	}
-	p.log.Error("a record is bad; it was moved to quarantine", "from", dir, "to", to, "cause", cause, "error", err)
 }
 
 // readPod reads a pod's own records. nil, nil: there never was one.
@@ -82,18 +83,27 @@ func (p *Pods) readPod(id string) (*pod, string, error) {
 	return s, r.Boot, nil
 }
 
-func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held) error {
+func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held) {
 	s, boot, err := p.readPod(id)
-	if s == nil || err != nil {
-		return err
+	if err != nil {
+		p.later("a pod sandbox with a bad record", func(ctx context.Context) error {
+			return p.quarantinePod(ctx, id, err)
+		})
 	}
-	_, err = os.Stat(filepath.Join(s.dir, stoppedFile))
-	stopped := err == nil
+	if s == nil || err != nil {
+		return
+	}
+	p.takeNamespaces(s, keeps)
+	stopped := exists(filepath.Join(s.dir, stoppedFile))
 	whole := s.network != nil && s.network.State != netAttempting
-	if !stopped && !whole && boot == p.boot {
-		p.takeNamespaces(s, keeps)
-		p.undoRun(ctx, s)
-		return nil
+	if !stopped && !whole {
+		p.later("a pod sandbox that never came to be", func(ctx context.Context) error {
+			s.op.Lock()
+			defer s.op.Unlock()
+			p.undoRun(ctx, s)
+			return nil
+		})
+		return
 	}
 	ready := !stopped && boot == p.boot
 	p.publishPod(s, p.describe(s, ready))
@@ -102,38 +112,35 @@ func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held
 		fresh: func() bool { return s.snapshot.Load().Ready },
 	})
 	if ready {
-		p.takeNamespaces(s, keeps)
 		p.takeReaper(ctx, s, keeps)
 	}
 	if err := p.recoverContainers(ctx, s, boot, keeps); err != nil {
-		return err
+		p.log.Error("containers of a pod sandbox", "pod", s.id, "error", err)
 	}
 	if ready {
-		if err := p.restoreNamespaces(ctx, s); err != nil {
+		if err := p.restorePod(ctx, s); err != nil {
 			p.log.Error("a pod sandbox lost its namespaces; it is not ready any more", "pod", s.id, "error", err)
 			s.snapshot.Store(p.describe(s, false))
 		}
-	} else if s.network != nil && s.network.State != netHost {
-		p.later("network of a pod that is not ready", func(ctx context.Context) error {
-			s.op.Lock()
-			defer s.op.Unlock()
-			return p.stopPod(ctx, s)
-		})
+		return
 	}
-	return nil
+	p.later("what is left of a pod sandbox that is not ready", func(ctx context.Context) error {
+		s.op.Lock()
+		defer s.op.Unlock()
+		return p.stopPod(ctx, s)
+	})
 }
 
 // dropUnknown ends what the keeper holds and no record names: its start was cut
-// off before it was written down, so nobody was told of it.
+// off before it was written down, so nobody was told of it. Commands of exec
+// end too: whoever waited for their output is gone.
 func (p *Pods) dropUnknown(ctx context.Context, keeps map[string]*held) {
 	for id, h := range keeps {
 		owner, _, _ := strings.Cut(id, "/")
-		_, isPod := p.pods[owner]
-		_, isContainer := p.containers[owner]
-		if (isPod || isContainer) && h.Kind != wire.KindExec {
+		if p.known(owner) && h.Kind != wire.KindExec {
 			continue
 		}
-		if fd, ok := h.Fds[wire.FdPidfd]; ok && h.Kind != wire.KindExec {
+		if fd, ok := h.Fds[wire.FdPidfd]; ok && h.Exit == nil {
 			_ = linux.SignalProcess(fd, syscall.SIGKILL)
 		}
 		if err := p.link.drop(ctx, id); err != nil {
@@ -146,7 +153,7 @@ func (p *Pods) dropUnknown(ctx context.Context, keeps map[string]*held) {
 func (p *Pods) removeLeftovers(ctx context.Context) error {
 	var errs []error
 	for _, id := range p.o.Images.Containers() {
-		if _, err := p.container(id); errors.Is(err, ErrNotFound) {
+		if !p.known(id) {
 			errs = append(errs, p.o.Images.RemoveRoot(ctx, id))
 		}
 	}
@@ -197,8 +204,8 @@ func (p *Pods) finishRemovals(ctx context.Context) error {
 	var errs []error
 	for _, e := range entries {
 		trash := filepath.Join(p.removingDir(), e.Name())
-		if spec, err := readSpec(trash); err == nil && spec.Linux != nil && spec.Linux.CgroupsPath != "" {
-			if err := p.killGroup(ctx, spec.Linux.CgroupsPath); err != nil {
+		if path, ok := recordedGroup(trash, e.Name()); ok {
+			if err := p.killGroup(ctx, path); err != nil {
 				errs = append(errs, err)
 				continue
 			}

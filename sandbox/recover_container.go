@@ -36,10 +36,11 @@ func (p *Pods) recoverContainers(ctx context.Context, s *pod, boot string, keeps
 		if !e.IsDir() {
 			continue
 		}
-		dir := filepath.Join(s.dir, e.Name())
 		c, err := p.readContainer(ctx, s, e.Name())
 		if err != nil {
-			p.quarantine(dir, err)
+			p.later("a container with a bad record", func(ctx context.Context) error {
+				return p.quarantineContainer(ctx, s, e.Name(), err)
+			})
 			continue
 		}
 		if c == nil {
@@ -50,9 +51,7 @@ func (p *Pods) recoverContainers(ctx context.Context, s *pod, boot string, keeps
 			what: c.name(), id: c.id, config: c.config,
 			fresh: func() bool { return c.snapshot.Load().State == Created },
 		})
-		if err := p.recoverContainer(ctx, c, boot, keeps); err != nil {
-			p.log.Error("recover a container", "container", c.id, "error", err)
-		}
+		p.recoverContainer(ctx, c, boot, keeps)
 	}
 	return nil
 }
@@ -86,43 +85,56 @@ func (p *Pods) readContainer(ctx context.Context, s *pod, id string) (*container
 	return c, nil
 }
 
-func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, keeps map[string]*held) error {
+func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, keeps map[string]*held) {
 	var started processRecord
 	err := readRecord(c.dir, startedFile, &started)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	wasStarted := !errors.Is(err, fs.ErrNotExist)
+	if wasStarted && err != nil { // it ran, but which process it was is lost
+		p.setAside(c.dir, startedFile, err)
+		started = processRecord{}
 	}
-	wasStarted := err == nil
 	h := keeps[c.id]
+	c.kept = h != nil
 	if wasStarted {
 		c.snapshot.Store(c.snapshot.Load().running(started.Pid, unixNano(started.At)))
 	}
-	var e exitRecord
-	switch err := readRecord(c.dir, exitFile, &e); {
-	case err == nil:
-		p.finish(c, e)
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
 	switch {
+	case exists(filepath.Join(c.dir, exitFile)):
+		p.endAtStart(c, unseenEnd("its exit record is bad"))
 	case boot != p.boot:
-		p.finish(c, exitRecord{
+		p.endAtStart(c, exitRecord{
 			Version: formatVersion, Code: nodeRebootCode, Reason: ReasonNodeReboot,
 			FinishedAt: time.Now().UnixNano(), Message: "the node was rebooted",
 		})
 	case h != nil && h.Exit != nil:
-		x := h.Exit
-		p.finish(c, exitRecord{
-			Version: formatVersion, Code: x.Code, Signal: x.Signal, OOM: x.OOM,
-			Unknown: x.Unknown, FinishedAt: x.FinishedAt, Reason: x.Reason,
-		})
+		p.endAtStart(c, exitOf(*h.Exit))
+	case h == nil && wasStarted && started.Pid == 0:
+		p.endAtStart(c, unseenEnd("the record of its start is bad"))
 	case h != nil || wasStarted:
-		return p.takeContainer(ctx, c, started, keeps)
-	default:
-		return p.removeGroup(ctx, c) // a start that was cut off before the record
+		if err := p.takeContainer(ctx, c, started, keeps); err != nil {
+			p.log.Error("a container could not be taken over and is ended", "container", c.id, "error", err)
+			p.endAtStart(c, unseenEnd("it could not be taken over: "+err.Error()))
+		}
+	default: // a start may have been cut off before the record
+		if err := errors.Join(p.removeGroup(ctx, c), os.RemoveAll(p.ioDir(c.id))); err != nil {
+			p.log.Error("a start that was cut off", "container", c.id, "error", err)
+		}
 	}
-	return nil
+}
+
+// unseenEnd is the record of an end whose code nobody knows.
+func unseenEnd(message string) exitRecord {
+	return exitRecord{
+		Version: formatVersion, Code: 255, Unknown: true,
+		FinishedAt: time.Now().UnixNano(), Reason: ReasonUnknown, Message: message,
+	}
+}
+
+// endAtStart is finish for the start of the daemon, which must not wait for
+// what an ended container left behind.
+func (p *Pods) endAtStart(c *container, e exitRecord) {
+	recorded := p.end(c, e)
+	p.later("what an ended container used", func(ctx context.Context) error { return p.cleanUp(ctx, c, recorded) })
 }
 
 // takeContainer takes over a container that runs, or records that it has ended
@@ -130,24 +142,17 @@ func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, 
 func (p *Pods) takeContainer(ctx context.Context, c *container, started processRecord, keeps map[string]*held) error {
 	pr, err := p.takeProcess(ctx, c.id, wire.KindContainer, started, keeps, func() (map[string]int, error) { return p.reopenPlumbing(c) })
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-		p.finish(c, exitRecord{
-			Version: formatVersion, Code: 255, Unknown: true,
-			FinishedAt: time.Now().UnixNano(), Reason: ReasonUnknown,
-		})
+		p.endAtStart(c, unseenEnd(""))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c.process = pr
+	c.process, c.kept = pr, true
 	at := unixNano(started.At)
 	if started.Pid == 0 { // spawned, and the daemon died before it was written down
-		ticks, err := startTime(pr.pid)
-		if err != nil {
-			return err
-		}
 		at = time.Now()
-		if err := writeRecord(c.dir, startedFile, processRecord{Version: formatVersion, Pid: pr.pid, StartTime: ticks, At: at.UnixNano()}); err != nil {
+		if err := recordStart(c.dir, startedFile, pr.pid, at); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"slipway/sandbox/cgroup"
 	"slipway/sandbox/linux"
 	"slipway/sandbox/program"
 	"slipway/sandbox/wire"
@@ -42,6 +43,30 @@ func (s *pod) kinds() []specs.LinuxNamespaceType {
 	return kinds
 }
 
+// restorePod gives a ready pod again what somebody took away while no daemon
+// was there, or what died with the keeper.
+func (p *Pods) restorePod(ctx context.Context, s *pod) error {
+	if err := p.restoreNamespaces(ctx, s); err != nil {
+		return err
+	}
+	if fd, ok := s.namespaces[specs.NetworkNamespace]; ok {
+		bind, err := linux.OpenNamespace(p.netnsPath(s.id))
+		if err != nil {
+			p.log.Warn("the bind of a network namespace is gone; it is made again", "pod", s.id, "error", err)
+			return linux.BindNamespace(fd, p.netnsPath(s.id))
+		}
+		_ = linux.Close(bind)
+	}
+	if exists(p.hostsPath(s.id)) {
+		return nil
+	}
+	p.log.Warn("the files of a pod sandbox are gone; they are made again", "pod", s.id)
+	if err := p.removeFiles(s.id); err != nil { // a part may be there
+		return err
+	}
+	return p.makeFiles(s)
+}
+
 // restoreNamespaces finds what the keeper could not give back because it had
 // died together with the daemon: the network namespace by its bind, the others
 // in a container that runs. With none running they held nothing but their
@@ -57,7 +82,7 @@ func (p *Pods) restoreNamespaces(ctx context.Context, s *pod) error {
 		switch {
 		case err == nil:
 			s.namespaces[kind], found[string(kind)] = fd, fd
-		case errors.Is(err, fs.ErrNotExist) && kind != specs.NetworkNamespace:
+		case kind != specs.NetworkNamespace && errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, kind)
 		default:
 			return fmt.Errorf("%s namespace: %w", kind, err)
@@ -87,7 +112,9 @@ var namespaceFile = map[specs.LinuxNamespaceType]string{
 
 func (p *Pods) findNamespace(s *pod, kind specs.LinuxNamespaceType) (int, error) {
 	if kind == specs.NetworkNamespace {
-		return linux.OpenNamespace(p.netnsPath(s.id))
+		if fd, err := linux.OpenNamespace(p.netnsPath(s.id)); err == nil {
+			return fd, nil
+		}
 	}
 	for _, c := range p.containersOf(s.id) {
 		if c.process == nil {
@@ -106,21 +133,38 @@ func (p *Pods) findNamespace(s *pod, kind specs.LinuxNamespaceType) (int, error)
 	return -1, fs.ErrNotExist
 }
 
-// takeReaper takes over PID 1 of the pod's shared PID namespace.
+// takeReaper takes over PID 1 of the pod's shared PID namespace. What is left of
+// one whose start was cut off is taken away.
 func (p *Pods) takeReaper(ctx context.Context, s *pod, keeps map[string]*held) {
 	var r processRecord
 	if err := readRecord(s.dir, reaperFile, &r); err != nil {
+		if keeps[reaperID(s.id)] == nil && errors.Is(err, fs.ErrNotExist) && !p.grouped(s) {
+			return
+		}
+		p.dropReaper(ctx, s, err)
 		return
 	}
 	pr, err := p.takeProcess(ctx, reaperID(s.id), wire.KindReaper, r, keeps, func() (map[string]int, error) { return map[string]int{}, nil })
 	if err != nil {
-		p.log.Info("PID 1 of a shared PID namespace is gone", "pod", s.id, "error", err)
-		_ = p.link.drop(ctx, reaperID(s.id))
-		_ = removeFile(s.dir, reaperFile)
+		p.dropReaper(ctx, s, err)
 		return
 	}
 	s.reaper = pr
 	s.snapshot.Store(p.describe(s, true))
+}
+
+// grouped says whether a cgroup of the pod's PID 1 is there.
+func (p *Pods) grouped(s *pod) bool {
+	g, err := p.o.Cgroups.Open(p.cgroupPath(s, s.id))
+	if err == nil {
+		g.Close()
+	}
+	return !errors.Is(err, cgroup.ErrNotFound)
+}
+
+func (p *Pods) dropReaper(ctx context.Context, s *pod, cause error) {
+	err := p.stopReaper(ctx, s)
+	p.log.Info("PID 1 of a shared PID namespace is gone", "pod", s.id, "cause", cause, "error", err)
 }
 
 // takeProcess takes over a process: from the keeper that is its parent, or, when
