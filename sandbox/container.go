@@ -7,10 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/oci"
 	"slipway/sandbox/cgroup"
+	"slipway/sandbox/seccomp"
 )
 
 // container is a container: its root file system, its process, its records.
@@ -32,10 +34,48 @@ type container struct {
 	ended chan struct{} // closed when a started container has ended and its cgroup is gone
 	over  sync.Once     // closes ended
 
+	decided *specs.Spec                 // between create and start of one daemon: saves reading it back
+	running atomic.Pointer[confinement] // what execs share, from the start or the first exec on
+
 	usage  sync.Mutex // guards sample
 	sample sample
 
 	snapshot atomic.Pointer[Container]
+}
+
+// confinement is what every command in a container is subject to. It is kept
+// while the container runs: a probe each second should not read and compile it.
+type confinement struct {
+	spec   *specs.Spec // without its seccomp section
+	filter *seccomp.Filter
+}
+
+// confine compiles what commands in the container are subject to.
+func (p *Pods) confine(spec *specs.Spec) (*confinement, error) {
+	filter, err := p.o.Profiles.Get(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	small, kernel := *spec, *spec.Linux
+	small.Linux, small.Mounts, small.Annotations = &kernel, nil, nil
+	kernel.Seccomp = nil
+	return &confinement{spec: &small, filter: filter}, nil
+}
+
+// confinement returns it, from memory or, after a restart, from the record.
+func (p *Pods) confinement(c *container) (*confinement, error) {
+	if r := c.running.Load(); r != nil {
+		return r, nil
+	}
+	spec, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.confine(spec)
+	if err == nil {
+		c.running.Store(r)
+	}
+	return r, err
 }
 
 // sample is one reading of the CPU counter.

@@ -84,6 +84,7 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 	if err := p.recordContainer(c, img, spec); err != nil {
 		return err
 	}
+	c.decided = spec
 	p.publishContainer(c, c.describe())
 	return nil
 }

@@ -137,26 +137,22 @@ func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, e
 // execProgram says where the command runs: the container's namespaces by the
 // pidfd of its init, a child of its cgroup, its filter.
 func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (*program.Exec, error) {
-	spec, err := c.spec()
-	if err != nil {
-		return nil, err
-	}
 	init, err := c.borrowInit()
 	if err != nil {
 		return nil, err
 	}
 	f.add(init.pidfd)
-	process, err := oci.Exec(spec, cmd, false)
+	conf, err := p.confinement(c)
+	if err != nil {
+		return nil, err
+	}
+	process, err := oci.Exec(conf.spec, cmd, false)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	b := &program.Exec{Process: process, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
-	filter, err := p.o.Profiles.Get(spec.Linux.Seccomp)
-	if err != nil {
-		return nil, fmt.Errorf("seccomp: %w", err)
-	}
-	if filter != nil {
-		b.Filter, b.FilterFlags = filter.Program, filter.Flags
+	if conf.filter != nil {
+		b.Filter, b.FilterFlags = conf.filter.Program, conf.filter.Flags
 	}
 	g, err := p.group(c)
 	if err != nil {

@@ -87,6 +87,7 @@ func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 		_ = linux.Close(c.process.pidfd)
 		c.process = nil
 	}
+	c.running.Store(nil)
 	return err == nil
 }
 

@@ -157,6 +157,11 @@ func recordStart(dir, name string, pid int, at time.Time) error {
 // spec reads back what was decided at create. Environment values may be any
 // bytes, which JSON cannot hold: they come from the request.
 func (c *container) spec() (*specs.Spec, error) {
+	if c.decided != nil {
+		spec := c.decided
+		c.decided = nil
+		return spec, nil
+	}
 	spec, err := readSpec(c.dir)
 	if err != nil {
 		return nil, err
@@ -309,12 +314,13 @@ func (p *Pods) place(ctx context.Context, c *container, g *cgroup.Group, f *file
 	case !errors.Is(err, cgroup.ErrUnsupported):
 		return fmt.Errorf("cgroup: %w", err)
 	}
-	filter, err := p.o.Profiles.Get(b.Spec.Linux.Seccomp)
+	conf, err := p.confine(b.Spec)
 	if err != nil {
-		return fmt.Errorf("seccomp: %w", err)
+		return err
 	}
-	if filter != nil {
-		b.Filter, b.FilterFlags = filter.Program, filter.Flags
+	c.running.Store(conf)
+	if conf.filter != nil {
+		b.Filter, b.FilterFlags = conf.filter.Program, conf.filter.Flags
 	}
 	root, err := p.o.Images.Root(c.id)
 	if err != nil {
