@@ -11,20 +11,22 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/test/node"
 )
 
 func TestContainerLife(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("life")
-	pod := n.runPod(podCfg)
-	cfg := containerConfig("main", "echo out; echo err >&2; exit 7")
-	id, err := n.rt.CreateContainer(t.Context(), pod, cfg, podCfg)
+	podCfg := n.PodConfig("life")
+	pod := n.RunPod(podCfg)
+	cfg := node.Container("main", "echo out; echo err >&2; exit 7")
+	id, err := n.Runtime.CreateContainer(t.Context(), pod, cfg, podCfg)
 	must(t, err)
-	if s := n.status(id); s.State != cri.ContainerState_CONTAINER_CREATED || s.StartedAt != 0 || s.ImageId == "" || s.Image.Image == "" {
+	if s := n.Status(id); s.State != cri.ContainerState_CONTAINER_CREATED || s.StartedAt != 0 || s.ImageId == "" || s.Image.Image == "" {
 		t.Errorf("created: %v", s)
 	}
-	must(t, n.rt.StartContainer(t.Context(), id))
-	s := n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
+	must(t, n.Runtime.StartContainer(t.Context(), id))
+	s := n.WaitState(id, cri.ContainerState_CONTAINER_EXITED)
 	if s.ExitCode != 7 || s.Reason != "Error" || s.StartedAt < s.CreatedAt || s.FinishedAt < s.StartedAt {
 		t.Errorf("exited: %v", s)
 	}
@@ -33,14 +35,14 @@ func TestContainerLife(t *testing.T) {
 	if !strings.Contains(string(raw), " stdout F out\n") || !strings.Contains(string(raw), " stderr F err\n") {
 		t.Errorf("log:\n%s", raw)
 	}
-	if err := n.rt.StartContainer(t.Context(), id); status.Code(err) != codes.FailedPrecondition {
+	if err := n.Runtime.StartContainer(t.Context(), id); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("second start: %v, want FailedPrecondition", err)
 	}
 	for range 2 {
-		must(t, n.rt.StopContainer(t.Context(), id, 1))
-		must(t, n.rt.RemoveContainer(t.Context(), id))
+		must(t, n.Runtime.StopContainer(t.Context(), id, 1))
+		must(t, n.Runtime.RemoveContainer(t.Context(), id))
 	}
-	if _, err := n.rt.ContainerStatus(t.Context(), id, false); status.Code(err) != codes.NotFound {
+	if _, err := n.Runtime.ContainerStatus(t.Context(), id, false); status.Code(err) != codes.NotFound {
 		t.Errorf("status of a removed container: %v, want NotFound", err)
 	}
 	if _, err := os.Stat(s.LogPath); err != nil {
@@ -50,89 +52,74 @@ func TestContainerLife(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("stop")
-	pod := n.runPod(podCfg)
-	polite := n.run(pod, podCfg, containerConfig("polite", `trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done`))
-	stubborn := n.run(pod, podCfg, containerConfig("stubborn", `trap '' TERM; (trap '' TERM; sleep 1000) & echo ready; while :; do sleep 0.05; done`))
-	n.waitLog(polite, "ready")
-	n.waitLog(stubborn, "ready")
-	must(t, n.rt.StopContainer(t.Context(), polite, 20))
-	if s := n.status(polite); s.ExitCode != 5 || s.State != cri.ContainerState_CONTAINER_EXITED {
+	podCfg := n.PodConfig("stop")
+	pod := n.RunPod(podCfg)
+	polite := n.Run(pod, podCfg, node.Container("polite", `trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done`))
+	stubborn := n.Run(pod, podCfg, node.Container("stubborn", `trap '' TERM; (trap '' TERM; sleep 1000) & echo ready; while :; do sleep 0.05; done`))
+	n.WaitLog(polite, "ready")
+	n.WaitLog(stubborn, "ready")
+	must(t, n.Runtime.StopContainer(t.Context(), polite, 20))
+	if s := n.Status(polite); s.ExitCode != 5 || s.State != cri.ContainerState_CONTAINER_EXITED {
 		t.Errorf("polite: %v", s)
 	}
 	long := make(chan error, 1)
-	go func() { long <- n.rt.StopContainer(t.Context(), stubborn, 600) }()
+	go func() { long <- n.Runtime.StopContainer(t.Context(), stubborn, 600) }()
 	time.Sleep(200 * time.Millisecond)
-	must(t, n.rt.StopContainer(t.Context(), stubborn, 1)) // shortens the first one's grace
+	must(t, n.Runtime.StopContainer(t.Context(), stubborn, 1)) // shortens the first one's grace
 	select {
 	case err := <-long:
 		must(t, err)
 	case <-time.After(20 * time.Second):
 		t.Error("the first stop still waits for its 600 s")
 	}
-	if s := n.status(stubborn); s.ExitCode != 137 || s.Reason != "Error" {
+	if s := n.Status(stubborn); s.ExitCode != 137 || s.Reason != "Error" {
 		t.Errorf("stubborn: %v", s)
-	}
-}
-
-// waitLog waits until a container has logged a text.
-func (n *node) waitLog(id, text string) {
-	n.t.Helper()
-	path := n.status(id).LogPath
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		b, _ := os.ReadFile(path)
-		if strings.Contains(string(b), text) {
-			return
-		}
-		if time.Now().After(end) {
-			n.t.Fatalf("no %q in the log after 20 s:\n%s", text, b)
-		}
 	}
 }
 
 func TestExecSync(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("exec")
-	pod := n.runPod(podCfg)
-	cfg := containerConfig("main", "sleep 1000")
+	podCfg := n.PodConfig("exec")
+	pod := n.RunPod(podCfg)
+	cfg := node.Container("main", "sleep 1000")
 	cfg.Envs = []*cri.KeyValue{{Key: "GREETING", Value: []byte("hello")}}
 	cfg.WorkingDir = "/var/made"
-	id := n.run(pod, podCfg, cfg)
+	id := n.Run(pod, podCfg, cfg)
 
-	if got := n.exec(id, "sh", "-c", `echo $GREETING $PWD $$ >&1`); !strings.HasPrefix(got, "hello /var/made ") {
+	if got := n.Exec(id, "sh", "-c", `echo $GREETING $PWD $$ >&1`); !strings.HasPrefix(got, "hello /var/made ") {
 		t.Errorf("got %q", got)
 	}
-	out, errs, err := n.rt.ExecSync(t.Context(), id, []string{"sh", "-c", "echo o; echo e >&2; exit 3"}, 10*time.Second)
+	out, errs, err := n.Runtime.ExecSync(t.Context(), id, []string{"sh", "-c", "echo o; echo e >&2; exit 3"}, 10*time.Second)
 	if err == nil || !strings.Contains(err.Error(), "3") || strings.TrimSpace(string(out)) != "o" || strings.TrimSpace(string(errs)) != "e" {
 		t.Errorf("exit 3: %q, %q, %v", out, errs, err)
 	}
-	_, _, err = n.rt.ExecSync(t.Context(), id, []string{"sh", "-c", "sleep 1000 & sleep 1000"}, time.Second)
+	_, _, err = n.Runtime.ExecSync(t.Context(), id, []string{"sh", "-c", "sleep 1000 & sleep 1000"}, time.Second)
 	if err == nil || !strings.Contains(err.Error(), "timed out after 1s") { // the client has taken DeadlineExceeded off
 		t.Errorf("time-out: %v", err)
 	}
-	if ps := n.exec(id, "ps", "-o", "args"); strings.Count(ps, "sleep 1000") != 1 {
+	if ps := n.Exec(id, "ps", "-o", "args"); strings.Count(ps, "sleep 1000") != 1 {
 		t.Errorf("the timed-out command's children live on:\n%s", ps)
 	}
 	// A child that holds the streams open does not hold up the answer.
 	start := time.Now()
-	if got := n.exec(id, "sh", "-c", "sleep 60 & echo hi"); got != "hi" {
+	if got := n.Exec(id, "sh", "-c", "sleep 60 & echo hi"); got != "hi" {
 		t.Errorf("got %q", got)
 	}
 	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("took %s", d)
 	}
-	if _, _, err = n.rt.ExecSync(t.Context(), id, []string{"/no/such/command"}, time.Second); err == nil || !strings.Contains(err.Error(), "/no/such/command") {
+	if _, _, err = n.Runtime.ExecSync(t.Context(), id, []string{"/no/such/command"}, time.Second); err == nil || !strings.Contains(err.Error(), "/no/such/command") {
 		t.Errorf("missing command: %v", err)
 	}
-	if s := n.status(id); s.State != cri.ContainerState_CONTAINER_RUNNING {
+	if s := n.Status(id); s.State != cri.ContainerState_CONTAINER_RUNNING {
 		t.Errorf("an exec ended the container: %v", s)
 	}
 }
 
 func TestStartErrorsNameTheCause(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("bad")
-	pod := n.runPod(podCfg)
+	podCfg := n.PodConfig("bad")
+	pod := n.RunPod(podCfg)
 	for name, tt := range map[string]struct {
 		change func(*cri.ContainerConfig)
 		want   []string
@@ -140,18 +127,18 @@ func TestStartErrorsNameTheCause(t *testing.T) {
 		"command":  {func(c *cri.ContainerConfig) { c.Command = []string{"/no/such/program"} }, []string{"/no/such/program", "no such file"}},
 		"not-exec": {func(c *cri.ContainerConfig) { c.Command = []string{"/etc/passwd"} }, []string{"/etc/passwd", "permission denied"}},
 		"loop": {func(c *cri.ContainerConfig) {
-			loop := filepath.Join(n.setup.Dir, "loop")
+			loop := filepath.Join(n.Setup.Dir, "loop")
 			_ = os.Symlink(loop, loop)
 			c.Mounts = []*cri.Mount{{HostPath: loop, ContainerPath: "/data"}}
 		}, []string{"loop"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := containerConfig(name, "true")
+			cfg := node.Container(name, "true")
 			tt.change(cfg)
-			id, err := n.rt.CreateContainer(t.Context(), pod, cfg, podCfg)
+			id, err := n.Runtime.CreateContainer(t.Context(), pod, cfg, podCfg)
 			if err == nil {
-				err = n.rt.StartContainer(t.Context(), id)
-				if s := n.status(id); s.State != cri.ContainerState_CONTAINER_EXITED || s.Reason != "StartError" || s.ExitCode != 128 {
+				err = n.Runtime.StartContainer(t.Context(), id)
+				if s := n.Status(id); s.State != cri.ContainerState_CONTAINER_EXITED || s.Reason != "StartError" || s.ExitCode != 128 {
 					t.Errorf("status: %v", s)
 				}
 			}
@@ -169,8 +156,8 @@ func TestStartErrorsNameTheCause(t *testing.T) {
 
 func TestCreateErrors(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("refused")
-	pod := n.runPod(podCfg)
+	podCfg := n.PodConfig("refused")
+	pod := n.RunPod(podCfg)
 	for name, tt := range map[string]struct {
 		change func(*cri.ContainerConfig)
 		code   codes.Code
@@ -189,15 +176,15 @@ func TestCreateErrors(t *testing.T) {
 		}, codes.InvalidArgument, "seccomp"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := containerConfig("c", "true")
+			cfg := node.Container("c", "true")
 			tt.change(cfg)
-			_, err := n.rt.CreateContainer(t.Context(), pod, cfg, podCfg)
+			_, err := n.Runtime.CreateContainer(t.Context(), pod, cfg, podCfg)
 			if status.Code(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %s naming %q", err, tt.code, tt.want)
 			}
 		})
 	}
-	if all, err := n.rt.ListContainers(t.Context(), nil); err != nil || len(all) != 0 {
+	if all, err := n.Runtime.ListContainers(t.Context(), nil); err != nil || len(all) != 0 {
 		t.Errorf("left: %v, %v", all, err)
 	}
 }
@@ -205,7 +192,7 @@ func TestCreateErrors(t *testing.T) {
 func TestIdentityAndPrivileges(t *testing.T) {
 	n := newNode(t)
 	script := `id -u; id -g; id -G; grep -E '^(Cap(Inh|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc/self/fd | wc -l; umask; grep -E 'Sig(Blk|Ign)' /proc/self/status`
-	out, s := n.output("who", script, func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
+	out, s := n.Output("who", script, func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
 		sc := c.Linux.SecurityContext
 		sc.RunAsUser, sc.RunAsGroup = &cri.Int64Value{Value: 1001}, &cri.Int64Value{Value: 1002}
 		sc.SupplementalGroups = []int64{1234}
@@ -223,14 +210,14 @@ func TestIdentityAndPrivileges(t *testing.T) {
 	if u := s.GetUser().GetLinux(); u.GetUid() != 1001 || u.GetGid() != 1002 {
 		t.Errorf("status says user %v", u)
 	}
-	root, _ := n.output("root", `grep CapEff /proc/self/status; cat /proc/timer_list | wc -c; (echo 1 > /proc/sys/kernel/hostname) 2>/dev/null || echo readonly`, func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
+	root, _ := n.Output("root", `grep CapEff /proc/self/status; cat /proc/timer_list | wc -c; (echo 1 > /proc/sys/kernel/hostname) 2>/dev/null || echo readonly`, func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
 		c.Linux.SecurityContext.MaskedPaths = []string{"/proc/timer_list"}
 		c.Linux.SecurityContext.ReadonlyPaths = []string{"/proc/sys"}
 	})
 	if !strings.HasPrefix(root, "CapEff:\t00000000a80425fb\n0\n") || !strings.HasSuffix(root, "readonly\n") {
 		t.Errorf("default root container:\n%s", root)
 	}
-	direct, _ := n.output("signals", "", func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) { // a shell ignores some itself
+	direct, _ := n.Output("signals", "", func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) { // a shell ignores some itself
 		c.Command = []string{"grep", "SigIgn", "/proc/self/status"}
 	})
 	if direct != "SigIgn:\t0000000000000000\n" {
@@ -240,11 +227,11 @@ func TestIdentityAndPrivileges(t *testing.T) {
 
 func TestMounts(t *testing.T) {
 	n := newNode(t)
-	dir := filepath.Join(n.setup.Dir, "volumes")
+	dir := filepath.Join(n.Setup.Dir, "volumes")
 	must(t, os.MkdirAll(filepath.Join(dir, "rw"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("content\n"), 0o644))
 	missing := filepath.Join(dir, "missing", "dir")
-	out, s := n.output("mounts", `cat /data/file; echo w > /data/rw/new && echo written; (echo w > /ro/x) 2>/dev/null || echo readonly; ls -ld /made | cut -c1-10; cat /etc/one; touch /root-is-ro 2>/dev/null || echo root-readonly; readlink /etc/mtab`,
+	out, s := n.Output("mounts", `cat /data/file; echo w > /data/rw/new && echo written; (echo w > /ro/x) 2>/dev/null || echo readonly; ls -ld /made | cut -c1-10; cat /etc/one; touch /root-is-ro 2>/dev/null || echo root-readonly; readlink /etc/mtab`,
 		func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
 			c.Linux.SecurityContext.ReadonlyRootfs = true
 			c.Mounts = []*cri.Mount{
@@ -268,24 +255,24 @@ func TestMounts(t *testing.T) {
 
 func TestLimitsAndOOM(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("limits")
-	pod := n.runPod(podCfg)
-	cfg := containerConfig("hog", `x=a; while :; do x=$x$x; done`)
+	podCfg := n.PodConfig("limits")
+	pod := n.RunPod(podCfg)
+	cfg := node.Container("hog", `x=a; while :; do x=$x$x; done`)
 	cfg.Linux.Resources = &cri.LinuxContainerResources{MemoryLimitInBytes: 32 << 20}
-	id := n.run(pod, podCfg, cfg)
-	if s := n.waitState(id, cri.ContainerState_CONTAINER_EXITED); s.Reason != "OOMKilled" || s.ExitCode != 137 {
+	id := n.Run(pod, podCfg, cfg)
+	if s := n.WaitState(id, cri.ContainerState_CONTAINER_EXITED); s.Reason != "OOMKilled" || s.ExitCode != 137 {
 		t.Errorf("hog: %v", s)
 	}
 
-	calm := containerConfig("calm", "sleep 1000")
+	calm := node.Container("calm", "sleep 1000")
 	calm.Linux.Resources = &cri.LinuxContainerResources{CpuShares: 512, MemoryLimitInBytes: 64 << 20}
-	id = n.run(pod, podCfg, calm)
-	must(t, n.rt.UpdateContainerResources(t.Context(), id, &cri.ContainerResources{Linux: &cri.LinuxContainerResources{MemoryLimitInBytes: 96 << 20}}))
-	r := n.status(id).GetResources().GetLinux()
+	id = n.Run(pod, podCfg, calm)
+	must(t, n.Runtime.UpdateContainerResources(t.Context(), id, &cri.ContainerResources{Linux: &cri.LinuxContainerResources{MemoryLimitInBytes: 96 << 20}}))
+	r := n.Status(id).GetResources().GetLinux()
 	if r.GetMemoryLimitInBytes() != 96<<20 || r.GetCpuShares() != 512 {
 		t.Errorf("after an update of memory alone: %v", r)
 	}
-	st, err := n.rt.ContainerStats(t.Context(), id)
+	st, err := n.Runtime.ContainerStats(t.Context(), id)
 	must(t, err)
 	if st.GetMemory().GetWorkingSetBytes().GetValue() == 0 || st.GetCpu().GetUsageCoreNanoSeconds().GetValue() == 0 || st.GetAttributes().GetId() != id {
 		t.Errorf("stats: %v", st)
@@ -294,28 +281,28 @@ func TestLimitsAndOOM(t *testing.T) {
 
 func TestLogRotation(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("rotate")
-	pod := n.runPod(podCfg)
-	id := n.run(pod, podCfg, containerConfig("seq", `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; echo end`))
-	path := n.status(id).LogPath
+	podCfg := n.PodConfig("rotate")
+	pod := n.RunPod(podCfg)
+	id := n.Run(pod, podCfg, node.Container("seq", `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; echo end`))
+	path := n.Status(id).LogPath
 	var files []string
 	for i := range 3 {
 		old := path + "." + string(rune('a'+i))
 		if os.Rename(path, old) == nil {
 			files = append(files, old)
-			if err := n.rt.ReopenContainerLog(t.Context(), id); err != nil {
+			if err := n.Runtime.ReopenContainerLog(t.Context(), id); err != nil {
 				if status.Code(err) != codes.FailedPrecondition {
 					t.Fatalf("reopen: %v", err)
 				}
-				n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
+				n.WaitState(id, cri.ContainerState_CONTAINER_EXITED)
 			}
 		}
 	}
-	n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
+	n.WaitState(id, cri.ContainerState_CONTAINER_EXITED)
 	var all strings.Builder
 	for _, f := range append(files, path) {
 		if _, err := os.Stat(f); err == nil {
-			all.WriteString(n.log(&cri.ContainerStatus{LogPath: f}))
+			all.WriteString(n.Log(&cri.ContainerStatus{LogPath: f}))
 		}
 	}
 	var want strings.Builder

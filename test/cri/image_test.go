@@ -19,6 +19,7 @@ import (
 
 	"slipway/imagestore/registrytest"
 	"slipway/test/machine"
+	"slipway/test/node"
 )
 
 // variant is busybox with some files and another configuration.
@@ -34,7 +35,7 @@ func variant(t *testing.T, files map[string]string, change func(*v1.Config)) v1.
 	must(t, w.Close())
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
 	must(t, err)
-	img, err := mutate.AppendLayers(base, layer)
+	img, err := mutate.AppendLayers(lab.Base, layer)
 	must(t, err)
 	cfg, err := img.ConfigFile()
 	must(t, err)
@@ -46,24 +47,24 @@ func variant(t *testing.T, files map[string]string, change func(*v1.Config)) v1.
 }
 
 // importTar loads a docker-save tar by the command line.
-func (n *node) importTar(ref string, img v1.Image) {
-	n.t.Helper()
+func importTar(n *node.Node, ref string, img v1.Image) {
+	n.T.Helper()
 	tag, err := name.NewTag(ref)
-	must(n.t, err)
-	file := filepath.Join(n.t.TempDir(), "image.tar")
-	must(n.t, tarball.WriteToFile(file, tag, img))
+	must(n.T, err)
+	file := filepath.Join(n.T.TempDir(), "image.tar")
+	must(n.T, tarball.WriteToFile(file, tag, img))
 	bin, err := machine.Bin()
-	must(n.t, err)
-	out, err := exec.CommandContext(n.t.Context(), filepath.Join(bin, "slipway"), "import", "--listen", "unix://"+n.setup.Socket, file).CombinedOutput()
+	must(n.T, err)
+	out, err := exec.CommandContext(n.T.Context(), filepath.Join(bin, "slipway"), "import", "--listen", "unix://"+n.Setup.Socket, file).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), ref) {
-		n.t.Fatalf("import: %v\n%s", err, out)
+		n.T.Fatalf("import: %v\n%s", err, out)
 	}
 }
 
 func TestImportAndImageVolumes(t *testing.T) {
 	n := newNode(t)
 	const ref = "localhost/volumes:1"
-	n.importTar(ref, variant(t, map[string]string{"data/file": "from the image\n", "data/sub/deep": "x", "etc/passwd": "root:x:0:0::/root:/bin/sh\napp:x:33:44::/data:/bin/sh\n"}, func(c *v1.Config) {
+	importTar(n, ref, variant(t, map[string]string{"data/file": "from the image\n", "data/sub/deep": "x", "etc/passwd": "root:x:0:0::/root:/bin/sh\napp:x:33:44::/data:/bin/sh\n"}, func(c *v1.Config) {
 		c.Volumes = map[string]struct{}{"/data": {}, "/empty": {}}
 		c.User = "app"
 		c.WorkingDir = "/data"
@@ -71,7 +72,7 @@ func TestImportAndImageVolumes(t *testing.T) {
 		c.Entrypoint, c.Cmd = []string{"sh", "-c"}, []string{`id -u; echo $HOME $FROM $HOSTNAME; pwd; cat file; stat -c %u:%g:%a file; echo more >> file && cat file; ls -A /empty | wc -l`}
 	}))
 	run := func(pod string) string {
-		out, _ := n.output(pod, "", func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
+		out, _ := n.Output(pod, "", func(_ *cri.PodSandboxConfig, c *cri.ContainerConfig) {
 			c.Image.Image, c.Command = ref, nil
 		})
 		return out
@@ -84,7 +85,7 @@ func TestImportAndImageVolumes(t *testing.T) {
 	if got := run("second"); got != strings.Replace(want, "first", "second", 1) {
 		t.Errorf("the second container saw the first one's volume:\n%s", got)
 	}
-	r, err := n.im.ImageStatus(t.Context(), &cri.ImageSpec{Image: ref}, false)
+	r, err := n.Images.ImageStatus(t.Context(), &cri.ImageSpec{Image: ref}, false)
 	must(t, err)
 	if r.Image.GetUsername() != "app" || r.Image.GetUid() != nil || r.Image.GetSize() == 0 {
 		t.Errorf("image status: %v", r.Image)
@@ -93,19 +94,19 @@ func TestImportAndImageVolumes(t *testing.T) {
 
 func TestAnImageInUseStaysUsable(t *testing.T) {
 	n := newNode(t)
-	podCfg := n.podConfig("use")
-	pod := n.runPod(podCfg)
-	id, err := n.rt.CreateContainer(t.Context(), pod, containerConfig("late", "echo still here"), podCfg)
+	podCfg := n.PodConfig("use")
+	pod := n.RunPod(podCfg)
+	id, err := n.Runtime.CreateContainer(t.Context(), pod, node.Container("late", "echo still here"), podCfg)
 	must(t, err)
 	for range 2 { // removing what is gone is fine
-		must(t, n.im.RemoveImage(t.Context(), &cri.ImageSpec{Image: busybox}))
+		must(t, n.Images.RemoveImage(t.Context(), &cri.ImageSpec{Image: node.Busybox}))
 	}
-	if r, err := n.im.ImageStatus(t.Context(), &cri.ImageSpec{Image: busybox}, false); err != nil || r.Image != nil {
+	if r, err := n.Images.ImageStatus(t.Context(), &cri.ImageSpec{Image: node.Busybox}, false); err != nil || r.Image != nil {
 		t.Errorf("status of a removed image: %v, %v; want none", r, err)
 	}
-	must(t, n.rt.StartContainer(t.Context(), id))
-	s := n.waitState(id, cri.ContainerState_CONTAINER_EXITED)
-	if got := n.log(s); got != "still here\n" {
+	must(t, n.Runtime.StartContainer(t.Context(), id))
+	s := n.WaitState(id, cri.ContainerState_CONTAINER_EXITED)
+	if got := n.Log(s); got != "still here\n" {
 		t.Errorf("logged %q", got)
 	}
 }
@@ -125,7 +126,7 @@ func TestPullErrorsNameImageAndCause(t *testing.T) {
 	locked.Push("app", good, "1")
 
 	pull := func(ref string, auth *cri.AuthConfig) error {
-		_, err := n.im.PullImage(t.Context(), &cri.ImageSpec{Image: ref}, auth, nil)
+		_, err := n.Images.PullImage(t.Context(), &cri.ImageSpec{Image: ref}, auth, nil)
 		return err
 	}
 	for name, tt := range map[string]struct {
@@ -157,7 +158,7 @@ func TestPullErrorsNameImageAndCause(t *testing.T) {
 	if err := pull(locked.Host()+"/app:1", &cri.AuthConfig{Username: "u", Password: "secret-word"}); err != nil {
 		t.Errorf("with the right password: %v", err)
 	}
-	if log, _ := os.ReadFile(n.setup.Log); strings.Contains(string(log), "secret-word") || strings.Contains(string(log), "wrong-word") {
+	if log, _ := os.ReadFile(n.Setup.Log); strings.Contains(string(log), "secret-word") || strings.Contains(string(log), "wrong-word") {
 		t.Error("a password is in the daemon's log")
 	}
 }
@@ -177,14 +178,14 @@ func TestACorruptLayerIsNotKept(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := n.im.PullImage(t.Context(), ref, nil, nil); err == nil || !strings.Contains(err.Error(), img.Layers[0].Digest.String()) {
+	if _, err := n.Images.PullImage(t.Context(), ref, nil, nil); err == nil || !strings.Contains(err.Error(), img.Layers[0].Digest.String()) {
 		t.Errorf("corrupt layer: %v, want an error that names %s", err, img.Layers[0].Digest)
 	}
-	if s, err := n.im.ImageStatus(t.Context(), ref, false); err != nil || s.Image != nil {
+	if s, err := n.Images.ImageStatus(t.Context(), ref, false); err != nil || s.Image != nil {
 		t.Errorf("it is there: %v, %v", s, err)
 	}
 	r.SetFault(nil)
-	if _, err := n.im.PullImage(t.Context(), ref, nil, nil); err != nil {
+	if _, err := n.Images.PullImage(t.Context(), ref, nil, nil); err != nil {
 		t.Errorf("with the fault gone: %v", err)
 	}
 }
