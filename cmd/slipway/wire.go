@@ -86,9 +86,10 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 	if err != nil {
 		return nil, err
 	}
-	soft, hard, err := linux.FoundNoFile()
-	if err != nil {
-		return nil, err
+	noFile := &[2]uint64{}
+	if noFile[0], noFile[1], err = linux.FoundNoFile(); err != nil { // traced ourselves, or tracing is forbidden
+		log.Warn("containers without a limit of open files get the daemon's own, soft as high as hard", "error", err)
+		noFile = nil
 	}
 	cgroups, err := cgroup.New(cgroup.Options{Log: log.With("room", "cgroups")})
 	if err != nil {
@@ -102,7 +103,7 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		KeeperBinary:        keeper,
 		RejectAbsentSources: c.AbsentMountSources,
 		Host:                host,
-		NoFile:              &[2]uint64{soft, hard},
+		NoFile:              noFile,
 		Images:              images,
 		Network:             network,
 		Cgroups:             cgroups,
