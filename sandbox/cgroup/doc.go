@@ -9,7 +9,7 @@
 //
 // It is not a process manager: it never puts a process into a group by pid.
 // Join gives file descriptors, and the child places itself: on v2 by
-// CLONE_INTO_CGROUP, on v1 by writing "0" to each cgroup.procs.
+// CLONE_INTO_CGROUP, on v1 by writing "0" to each tasks file.
 //
 // Its trap: a process frozen by the v1 freezer cannot be killed, not even by
 // cgroup.kill, and a container with privileges can freeze groups of its own

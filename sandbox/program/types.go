@@ -20,7 +20,7 @@ var (
 // Cgroup says where a process is born. All descriptors stay the caller's.
 type Cgroup struct {
 	Into  int   // directory of the cgroup2 group for CLONE_INTO_CGROUP; -1 = none
-	Procs []int // cgroup.procs of the v1 groups, open for writing
+	Procs []int // tasks files of the v1 groups, open for writing
 }
 
 // Stdio are the descriptors that become 0, 1 and 2; -1 stands for the terminal
