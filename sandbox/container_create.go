@@ -199,9 +199,14 @@ func lookupUser(cfg *cri.ContainerConfig, img imagestore.Image, root program.Roo
 	if err != nil {
 		return oci.User{}, err
 	}
+	view, err := program.OpenView(root)
+	if err != nil {
+		return oci.User{}, err
+	}
+	defer view.Close()
 	var files [2]io.Reader
 	for i, path := range []string{"/etc/passwd", "/etc/group"} {
-		b, err := program.OpenIn(root, path, maxPasswd)
+		b, err := view.Read(path, maxPasswd)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOpenIn(t *testing.T) {
+func TestViewRead(t *testing.T) {
 	root := image(t)
 	low := root.Lower[0]
 	os.WriteFile(low+"/etc/passwd", []byte("root:x:0:0::/root:/bin/sh\n"), 0o600)
@@ -44,13 +44,13 @@ func TestOpenIn(t *testing.T) {
 		{"/etc/huge", "", ErrInvalid},
 		{"/etc", "", ErrInvalid},
 	} {
-		b, err := OpenIn(root, tt.path, 1<<20)
+		b, err := readOnce(root, tt.path, 1<<20)
 		if string(b) != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %q %v", tt.path, b, err)
 		}
 	}
 	one := Root{Lower: root.Lower[1:]}
-	if b, err := OpenIn(one, "/under", 10); string(b) != "below" || err != nil {
+	if b, err := readOnce(one, "/under", 10); string(b) != "below" || err != nil {
 		t.Errorf("one layer: %q %v", b, err)
 	}
 }
@@ -101,4 +101,13 @@ func TestCopyUp(t *testing.T) {
 	if err := CopyUp(ctx, root, "/vol", t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+func readOnce(r Root, path string, limit int64) ([]byte, error) {
+	v, err := OpenView(r)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	return v.Read(path, limit)
 }
