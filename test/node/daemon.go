@@ -24,6 +24,7 @@ func (n *Node) Start() {
 	n.Connect()
 }
 
+// Connect makes new clients, as after a start of the daemon.
 func (n *Node) Connect() {
 	n.T.Helper()
 	endpoint := "unix://" + n.Setup.Socket
@@ -44,6 +45,7 @@ func (n *Node) forget() {
 	}
 }
 
+// RemoveAll removes every pod of the node.
 func (n *Node) RemoveAll() {
 	n.T.Helper()
 	pods, err := n.Runtime.ListPodSandbox(context.Background(), nil)
@@ -55,6 +57,7 @@ func (n *Node) RemoveAll() {
 	}
 }
 
+// RemovePod stops and removes a pod.
 func (n *Node) RemovePod(id string) {
 	n.T.Helper()
 	if err := n.Runtime.StopPodSandbox(context.Background(), id); err != nil {
@@ -65,17 +68,26 @@ func (n *Node) RemovePod(id string) {
 	}
 }
 
-// KeeperPid finds the keeper of this node's daemon by its command line.
+// KeeperPid is the keeper's process id; without a keeper the test fails.
 func (n *Node) KeeperPid() int {
+	n.T.Helper()
+	pid, ok := n.Keeper()
+	if !ok {
+		n.T.Fatal("no keeper runs")
+	}
+	return pid
+}
+
+// Keeper finds the keeper of this node's daemon by its socket.
+func (n *Node) Keeper() (pid int, ok bool) {
 	n.T.Helper()
 	for _, pid := range processes(n.T) {
 		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if err == nil && bytes.Contains(cmdline, []byte("slipway-keeper")) && belongsTo(pid, n.Setup.State) {
-			return pid
+			return pid, true
 		}
 	}
-	n.T.Fatal("no keeper runs")
-	return 0
+	return 0, false
 }
 
 func processes(t *testing.T) []int {

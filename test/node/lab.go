@@ -50,14 +50,17 @@ func Run(inside func(*Lab) int) int {
 
 // Node is a machine with a daemon on it.
 type Node struct {
-	T       *testing.T
-	Setup   *machine.Setup
-	Daemon  *machine.Daemon
+	T      *testing.T
+	Setup  *machine.Setup
+	Daemon *machine.Daemon
+	Clients
+	Logs string // log directory of pods
+}
+
+// Clients are the kubelet's clients, connected to one life of the daemon.
+type Clients struct {
 	Runtime internalapi.RuntimeService
 	Images  internalapi.ImageManagerService
-	Logs    string // log directory of pods
-
-	machine *machine.Machine
 }
 
 // New starts a daemon with Busybox pulled. When the test ends, all pods are
@@ -68,7 +71,7 @@ func (l *Lab) New(t *testing.T) *Node {
 	setup, err := l.Machine.NewSetup(fmt.Sprintf("node%d", i), i)
 	must(t, err)
 	must(t, image.WriteHosts(setup.Certs, l.Registry, image.Hosts()...))
-	n := &Node{T: t, Setup: setup, Logs: filepath.Join(setup.Dir, "logs"), machine: l.Machine}
+	n := &Node{T: t, Setup: setup, Logs: filepath.Join(setup.Dir, "logs")}
 	must(t, os.MkdirAll(n.Logs, 0o755))
 
 	scope := leak.Scope{

@@ -30,6 +30,7 @@ func (n *Node) PodConfig(name string) *cri.PodSandboxConfig {
 // Pod runs a small pod.
 func (n *Node) Pod(name string) string { return n.RunPod(n.PodConfig(name)) }
 
+// RunPod runs a pod and returns its id.
 func (n *Node) RunPod(cfg *cri.PodSandboxConfig) string {
 	n.T.Helper()
 	id, err := n.Runtime.RunPodSandbox(n.T.Context(), cfg, "")
@@ -65,6 +66,7 @@ func (n *Node) Run(pod string, podCfg *cri.PodSandboxConfig, cfg *cri.ContainerC
 	return id
 }
 
+// Status is a container's.
 func (n *Node) Status(id string) *cri.ContainerStatus {
 	n.T.Helper()
 	r, err := n.Runtime.ContainerStatus(context.Background(), id, false)
@@ -146,6 +148,7 @@ func (n *Node) WaitLog(id, text string) {
 	}
 }
 
+// PodIP is the address of a pod.
 func (n *Node) PodIP(pod string) string {
 	r, err := n.Runtime.PodSandboxStatus(n.T.Context(), pod, false)
 	must(n.T, err)
