@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -108,14 +107,4 @@ func Mode(fd int) (uint32, error) {
 func IsDir(fd int) (bool, error) {
 	m, err := Mode(fd)
 	return m&unix.S_IFMT == unix.S_IFDIR, err
-}
-
-// CloneDetached makes a copy of part of a mount that is attached nowhere. That
-// takes Linux 6.15; before, only mounts of the caller's namespace can be cloned.
-func CloneDetached(fd int) (int, error) {
-	c, err := CloneTree(fd, false)
-	if errors.Is(err, unix.EINVAL) {
-		err = fmt.Errorf("part of a detached mount (needs Linux 6.15): %w", err)
-	}
-	return c, err
 }

@@ -3,7 +3,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -36,6 +35,9 @@ func Overlay(lower []string, upper, work string) (int, error) {
 	fd, err := overlayByOne(layers, len(lower))
 	if errors.Is(err, unix.EINVAL) { // "lowerdir+" needs Linux 6.8
 		fd, err = overlayByList(layers, len(lower))
+		if errors.Is(err, ErrLayers) {
+			fd, err = overlayByMount(lower, upper, work)
+		}
 	}
 	return fd, err
 }
@@ -96,36 +98,69 @@ func upperOptions(rw []int, name func(int) string) []Option {
 
 // overlayByList is for kernels that take all lowers in one value: names must be
 // short, so they are looked up in /proc/thread-self/fd by a thread that has its
-// working directory there, and ends with it.
+// working directory there. A value of fsconfig ends at 255 bytes all the same:
+// ErrLayers says that it would not do.
 func overlayByList(layers []int, n int) (int, error) {
-	names := make([]string, n)
-	for i, fd := range layers[:n] {
+	list := numbers(layers[:n])
+	if len(list) > maxValue {
+		return -1, fmt.Errorf("overlay: %w for one option: %d", ErrLayers, n)
+	}
+	return onThread(unix.CLONE_FS, func() (int, error) {
+		if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
+			return -1, err
+		}
+		return NewFS("overlay", 0, append([]Option{{"lowerdir", list}}, upperOptions(layers[n:], strconv.Itoa)...)...)
+	})
+}
+
+// maxValue is the length of the longest value that fsconfig takes.
+const maxValue = 255
+
+// numbers names descriptors by their numbers.
+func numbers(fds []int) string {
+	names := make([]string, len(fds))
+	for i, fd := range fds {
 		names[i] = strconv.Itoa(fd)
 	}
-	list := strings.Join(names, ":")
-	if len(list) > 255 {
-		return -1, fmt.Errorf("overlay: %w for this kernel: %d", ErrLayers, n)
-	}
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread goes with its directory
-		var r result
-		if r.err = unix.Unshare(unix.CLONE_FS); r.err == nil {
-			r.err = unix.Chdir("/proc/thread-self/fd")
+	return strings.Join(names, ":")
+}
+
+// overlayByMount is for lists that are too long even so: mount(2) takes a page
+// of options, and needs a place, which is found aside. The layers are opened
+// there too: overlayfs wants them in the namespace of the caller.
+func overlayByMount(lower []string, upper, work string) (int, error) {
+	return Aside(func() (int, error) {
+		layers, err := openLayers(lower, upper, work)
+		defer CloseAll(layers...)
+		if err != nil {
+			return -1, err
 		}
-		if r.err == nil {
-			o := append([]Option{{"lowerdir", list}}, upperOptions(layers[n:], strconv.Itoa)...)
-			r.fd, r.err = NewFS("overlay", 0, o...)
+		place, err := NewFS("tmpfs", 0)
+		if err != nil {
+			return -1, err
 		}
-		done <- r
-	}()
-	r := <-done
-	if r.err != nil {
-		return -1, r.err
-	}
-	return r.fd, nil
+		defer unix.Close(place)
+		if err := attachAside(place); err != nil {
+			return -1, err
+		}
+		if err := unix.Mkdirat(place, "root", 0o755); err != nil {
+			return -1, err
+		}
+		if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
+			return -1, err
+		}
+		options := "lowerdir=" + numbers(layers[:len(lower)])
+		for _, o := range upperOptions(layers[len(lower):], strconv.Itoa) {
+			options += "," + o.Key + "=" + o.Value
+		}
+		if err := unix.Mount("overlay", strconv.Itoa(place)+"/root", "overlay", 0, options); err != nil {
+			return -1, fmt.Errorf("mount overlay of %d layers: %w", len(lower), err)
+		}
+		root, err := OpenPath(strconv.Itoa(place) + "/root")
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(root)
+		return CloneTree(root, false)
+	})
 }

@@ -33,7 +33,6 @@ func Probe() []Feature {
 		{Name: "mqueue", Needed: true, Err: tryKnown("mqueue")},
 		{Name: "seccomp filter", Err: trySeccomp(), Degraded: "containers with a seccomp profile cannot be started"},
 		{Name: "exit codes of processes that others reaped", Err: tryInfo(), Degraded: "Linux 6.15; without it an exit during a restart of both processes is reported as unknown"},
-		{Name: "clone of detached mounts", Err: tryDetached(), Degraded: "Linux 6.15; without it parts of images cannot be mounted"},
 		{Name: "CAP_SYS_RESOURCE", Err: tryCap(unix.CAP_SYS_RESOURCE), Degraded: "an OOM score below the daemon's own is clamped"},
 	}
 	return list
@@ -92,15 +91,6 @@ func tryInfo() error {
 	defer unix.Close(self)
 	_, _, err = LastExit(self)
 	return err
-}
-
-func tryDetached() error {
-	fd, err := NewFS("tmpfs", 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return tryFd(func() (int, error) { return CloneDetached(fd) })
 }
 
 func tryCap(n int) error {

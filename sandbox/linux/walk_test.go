@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -200,6 +201,15 @@ func TestOverlay(t *testing.T) {
 	defer CloseAll(layers...)
 	fd, err = overlayByList(layers, 40) // as older kernels need it
 	check("by list", fd, err, 40)
+	if _, err := overlayByList(slices.Repeat(layers, 3), 120); !errors.Is(err, ErrLayers) {
+		t.Error(err)
+	}
+	table := mountTable(t)
+	fd, err = overlayByMount(lower, dir+"/u", dir+"/w")
+	check("by mount", fd, err, 70)
+	if now := mountTable(t); now != table {
+		t.Errorf("mounts changed:\n%s\nbefore:\n%s", now, table)
+	}
 }
 
 // A container can lay anything over its ptmx; the terminal does not come from there.

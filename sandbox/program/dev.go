@@ -185,7 +185,7 @@ func (b *container) otherDevices(devices []specs.LinuxDevice) error {
 		if err != nil {
 			return err
 		}
-		m, err := linux.CloneDetached(b.a.own(node))
+		m, err := linux.ClonePart(holder, b.a.own(node))
 		if err != nil {
 			return fmt.Errorf("device %q: %w", dest, err)
 		}

@@ -174,5 +174,5 @@ func (v *Volume) openImage() (int, error) {
 		return -1, fmt.Errorf("image: %w", err)
 	}
 	defer linux.CloseAll(s.Fd)
-	return linux.CloneDetached(s.Fd)
+	return linux.ClonePart(root, s.Fd)
 }
