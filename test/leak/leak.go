@@ -66,6 +66,7 @@ func (before Snapshot) Left(after Snapshot) []string {
 	for finding, value := range after {
 		old, was := before[finding]
 		switch {
+		case !was && strings.HasPrefix(finding, "sysctl: "): // came with a kernel module, as iptables loads them
 		case !was && value != "":
 			left = append(left, fmt.Sprintf("%s = %s", finding, value))
 		case !was:

@@ -9,7 +9,7 @@ import (
 
 func TestLeftNamesWhatIsNewChangedAndGone(t *testing.T) {
 	before := Snapshot{"link: lo": "", "sysctl: a": "1", "mount: /x (ext4)": "1", "process: 7 sh": "", "sysctl: b": "2"}
-	after := Snapshot{"link: lo": "", "sysctl: a": "0", "link: veth1": "", "mount: /x (ext4)": "2", "sysctl: b": "2"}
+	after := Snapshot{"link: lo": "", "sysctl: a": "0", "link: veth1": "", "mount: /x (ext4)": "2", "sysctl: b": "2", "sysctl: net/netfilter/new": "1"}
 	want := []string{"link: veth1", "mount: /x (ext4) was 1, is 2", "sysctl: a was 1, is 0"}
 	if got := before.Left(after); !slices.Equal(got, want) {
 		t.Errorf("left = %q, want %q", got, want)
