@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -94,20 +95,18 @@ type execution struct {
 func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, errs *capture) (_ *execution, err error) {
 	f := newFiles()
 	defer f.close()
-	name := "exec-" + newID()[:12]
-	e := &execution{p: p, name: name, id: c.id + "/" + name, pidfd: -1, exit: make(chan wire.Exit, 1)}
+	e, b, err := p.prepareExec(c, cmd, false, f)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			e.end()
 		}
 	}()
-	b, err := p.execProgram(c, cmd, f, e)
+	null, err := openNull(syscall.O_RDONLY)
 	if err != nil {
 		return nil, err
-	}
-	null, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
 	}
 	b.Stdio.In = f.add(null)
 	if b.Stdio.Out, err = out.open(); err != nil {
@@ -123,20 +122,46 @@ func (p *Pods) startExec(ctx context.Context, c *container, cmd []string, out, e
 		return nil, err
 	}
 	defer prog.Close()
-	p.mu.Lock()
-	p.execs[e.id] = e.exit
-	p.mu.Unlock()
-	ch, err := p.link.spawn(ctx, spawn{ID: e.id, Kind: wire.KindExec, Program: prog})
+	return e, e.spawn(ctx, prog)
+}
+
+func openNull(mode int) (int, error) {
+	fd, err := syscall.Open(os.DevNull, mode|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return -1, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	return fd, nil
+}
+
+// prepareExec makes an execution, to be ended, and its program, to which the
+// streams are to be added.
+func (p *Pods) prepareExec(c *container, cmd []string, tty bool, f *files) (*execution, *program.Exec, error) {
+	name := "exec-" + newID()[:12]
+	e := &execution{p: p, name: name, id: c.id + "/" + name, pidfd: -1, exit: make(chan wire.Exit, 1)}
+	b, err := p.execProgram(c, cmd, tty, f, e)
+	if err != nil {
+		e.end()
+		return nil, nil, err
+	}
+	return e, b, nil
+}
+
+// spawn starts the command.
+func (e *execution) spawn(ctx context.Context, prog *program.Program) error {
+	e.p.mu.Lock()
+	e.p.execs[e.id] = e.exit
+	e.p.mu.Unlock()
+	ch, err := e.p.link.spawn(ctx, spawn{ID: e.id, Kind: wire.KindExec, Program: prog})
+	if err != nil {
+		return err
 	}
 	e.pidfd = ch.Pidfd
-	return e, nil
+	return nil
 }
 
 // execProgram says where the command runs: the container's namespaces by the
 // pidfd of its init, a child of its cgroup, its filter.
-func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (*program.Exec, error) {
+func (p *Pods) execProgram(c *container, cmd []string, tty bool, f *files, e *execution) (*program.Exec, error) {
 	init, err := c.borrowInit()
 	if err != nil {
 		return nil, err
@@ -146,11 +171,20 @@ func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (
 	if err != nil {
 		return nil, err
 	}
-	process, err := oci.Exec(conf.spec, cmd, false)
+	process, err := oci.Exec(conf.spec, cmd, tty)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	b := &program.Exec{Process: process, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid, Devpts: -1}
+	b := &program.Exec{
+		Process: process, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid,
+		Devpts: -1, Stdio: program.Stdio{In: -1, Out: -1, Err: -1},
+	}
+	if tty {
+		if b.Devpts, err = p.devpts(c, init.pidfd); err != nil {
+			return nil, fmt.Errorf("terminal: %w", err)
+		}
+		f.add(b.Devpts)
+	}
 	if conf.filter != nil {
 		b.Filter, b.FilterFlags = conf.filter.Program, conf.filter.Flags
 	}
@@ -176,6 +210,16 @@ func (p *Pods) execProgram(c *container, cmd []string, f *files, e *execution) (
 	}
 	b.Cgroup = program.Cgroup{Into: into, Procs: procs}
 	return b, nil
+}
+
+// devpts is where the container's terminals come from: as it was mounted, or,
+// when both processes have died since, what its init has there.
+func (p *Pods) devpts(c *container, init int) (int, error) {
+	fd, err := p.link.borrow(c.id, fdDevpts)
+	if errors.Is(err, fs.ErrNotExist) {
+		fd, err = linux.DevptsOf(init)
+	}
+	return fd, err
 }
 
 // borrowInit returns the container's init with a pidfd of the caller's own.

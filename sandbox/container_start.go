@@ -115,9 +115,7 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 		return err
 	}
 	defer prog.Close()
-	if spec.Process.Terminal {
-		files.named[wire.FdMaster], files.named["devpts"] = prog.Terminal()
-	}
+	files.named[wire.FdMaster], files.named[fdDevpts] = prog.Terminal()
 	c.kept = true
 	u.add(func(ctx context.Context) error {
 		err := p.link.drop(ctx, c.id)
@@ -260,19 +258,40 @@ func (p *Pods) plumbStreams(c *container, spec *specs.Spec, f *files, b *program
 		f.named[name], *end = ours, f.add(theirs)
 	}
 	if !c.config.GetStdin() {
-		null, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		null, err := openNull(syscall.O_RDONLY)
 		if err != nil {
-			return &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+			return err
 		}
 		b.Stdio.In = f.add(null)
 		return nil
 	}
-	ours, theirs, err := makeFIFO(filepath.Join(p.ioDir(c.id), "stdin"), spec.Process.User)
+	ours, theirs, err := makeStdin(filepath.Join(p.ioDir(c.id), fdStdin), spec.Process.User, c.config.GetStdinOnce())
 	if err != nil {
 		return err
 	}
-	f.named["stdin"], b.Stdio.In = ours, f.add(theirs)
+	f.named[fdStdin], b.Stdio.In = ours, f.add(theirs)
 	return nil
+}
+
+// makeStdin makes the FIFO of a container's input. One that is closed after the
+// first attach is not held for writing by the container, so that it reads the
+// end when we let go of ours; it would also read it if both our processes died.
+// Any other has no end.
+func makeStdin(path string, user specs.User, once bool) (ours, theirs int, err error) {
+	ours, theirs, err = makeFIFO(path, user)
+	if err != nil || !once {
+		return ours, theirs, err
+	}
+	both := []int{ours, theirs}
+	defer func() { linux.CloseAll(both...) }()
+	if theirs, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
+		return -1, -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	if ours, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0); err != nil {
+		_ = linux.Close(theirs)
+		return -1, -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return ours, theirs, nil
 }
 
 // makeFIFO opens a new FIFO twice: whether an end blocks belongs to the open

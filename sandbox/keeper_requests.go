@@ -150,6 +150,19 @@ func (l *link) note(id, name string, fd int) bool {
 	return k != nil
 }
 
+// borrow returns a copy of a descriptor that is kept under an id.
+// Errors: fs.ErrNotExist.
+func (l *link) borrow(id, name string) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.kept[id]; k != nil {
+		if fd, ok := k.fds[name]; ok {
+			return linux.Dup(fd)
+		}
+	}
+	return -1, fmt.Errorf("descriptor %q of %q: %w", name, id, fs.ErrNotExist)
+}
+
 func (l *link) unnote(id, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -35,7 +35,7 @@ func Open(ctx context.Context, o Options) (*Pods, error) {
 	}
 	ends := &earlyEnds{}
 	link, there, err := openLink(ctx, linkOptions{
-		State: o.State, Binary: o.KeeperBinary, Log: o.Log, KeeperLog: -1, OnExit: ends.told,
+		State: o.State, Binary: o.KeeperBinary, Log: o.Log, KeeperLog: -1, OnExit: ends.told, OnDetached: p.attached.cut,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keeper: %w", err)

@@ -56,6 +56,8 @@ type Pods struct {
 	making     map[string]*making // by metadata key: what is being made or stands under that name
 	execs      map[string]chan wire.Exit
 
+	attached attached // clients of running containers
+
 	background sync.WaitGroup // clean-up that outlives a request
 }
 

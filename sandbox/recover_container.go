@@ -182,7 +182,10 @@ func (p *Pods) reopenPlumbing(c *container) (fds map[string]int, err error) {
 			f.named[wire.FdLog] = log
 		}
 	}
-	for _, name := range []string{wire.FdStdout, wire.FdStderr, "stdin"} {
+	for _, name := range []string{wire.FdStdout, wire.FdStderr, fdStdin} {
+		if name == fdStdin && c.config.GetStdinOnce() {
+			continue // it has read the end; see makeStdin
+		}
 		fd, err := syscall.Open(filepath.Join(p.ioDir(c.id), name), syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 		if err == nil {
 			f.named[name] = fd

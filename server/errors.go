@@ -15,6 +15,7 @@ import (
 
 	"slipway/imagestore"
 	"slipway/sandbox"
+	"slipway/server/streaming"
 )
 
 // errPanic is what a client hears of a fault in this program.
@@ -39,6 +40,8 @@ var table = []struct {
 	{is: sandbox.ErrState, code: codes.FailedPrecondition},
 	{is: sandbox.ErrUnavailable, code: codes.Unavailable},
 	{is: sandbox.ErrTimeout, code: codes.DeadlineExceeded},
+
+	{is: streaming.ErrTooMany, code: codes.ResourceExhausted},
 
 	{is: imagestore.ErrNotFound, code: codes.NotFound},
 	{is: imagestore.ErrInvalid, code: codes.InvalidArgument},

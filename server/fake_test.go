@@ -93,6 +93,33 @@ func (f *fakePods) ExecSync(_ context.Context, id string, cmd []string, timeout 
 	return &sandbox.ExecResult{Stdout: []byte("out"), Stderr: []byte("err"), Code: 3}, nil
 }
 
+// Exec echoes its input.
+func (f *fakePods) Exec(_ context.Context, id string, cmd []string, tty bool, s sandbox.Streams) (int, error) {
+	if err := f.did("Exec %s %v %v", id, cmd, tty); err != nil {
+		return 0, err
+	}
+	_, err := io.Copy(s.Out, s.In)
+	return 3, err
+}
+
+// Attach echoes its input.
+func (f *fakePods) Attach(_ context.Context, id string, s sandbox.Streams) error {
+	if err := f.did("Attach %s", id); err != nil {
+		return err
+	}
+	_, err := io.Copy(s.Out, s.In)
+	return err
+}
+
+// PortForward echoes what it gets.
+func (f *fakePods) PortForward(_ context.Context, id string, port uint16, stream io.ReadWriteCloser) error {
+	if err := f.did("PortForward %s %d", id, port); err != nil {
+		return err
+	}
+	_, err := io.Copy(stream, stream)
+	return err
+}
+
 func (f *fakePods) Stats(_ context.Context, id string) (*sandbox.Stats, error) {
 	if s := f.stats[id]; s != nil {
 		return s, nil

@@ -31,6 +31,9 @@ type Pods interface {
 	UpdateResources(ctx context.Context, id string, r *cri.LinuxContainerResources) error
 	ReopenLog(ctx context.Context, id string) error
 	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (*sandbox.ExecResult, error)
+	Exec(ctx context.Context, id string, cmd []string, tty bool, s sandbox.Streams) (code int, err error)
+	Attach(ctx context.Context, id string, s sandbox.Streams) error
+	PortForward(ctx context.Context, podID string, port uint16, stream io.ReadWriteCloser) error
 	Stats(ctx context.Context, id string) (*sandbox.Stats, error)
 	Spec(id string) (json.RawMessage, error)
 

@@ -11,6 +11,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/server/adminapi"
+	"slipway/server/streaming"
 )
 
 // Limits of one connection. A peer that is allowed to connect may still be
@@ -22,7 +23,7 @@ const (
 	minPing       = 10 * time.Second
 )
 
-// Options say what is served. All fields but Features are needed.
+// Options say what is served. All fields but Features and Streams are needed.
 type Options struct {
 	Pods    Pods
 	Images  Images
@@ -34,6 +35,10 @@ type Options struct {
 	Config func() any
 
 	Features Features
+
+	// Streams serves exec, attach and port-forward; without it they are
+	// Unimplemented. It is the caller's to close.
+	Streams *streaming.Server
 }
 
 // Features are what this build and host offer, as Status tells the kubelet.

@@ -19,16 +19,22 @@ import (
 	"slipway/sandbox/linux"
 	"slipway/sandbox/seccomp"
 	"slipway/server"
+	"slipway/server/streaming"
 )
 
 // closeTime bounds the orderly end of the rooms.
 const closeTime = 30 * time.Second
+
+// sessionsTime of it is for exec, attach and port-forward: they are told to end
+// and say goodbye to their clients.
+const sessionsTime = 10 * time.Second
 
 // rooms are the parts of the daemon, each knowing only those before it.
 type rooms struct {
 	images  *imagestore.Store
 	network *cni.Network
 	pods    *sandbox.Pods
+	streams *streaming.Server
 	server  *server.Server
 }
 
@@ -62,10 +68,14 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 	if err != nil {
 		return nil, fmt.Errorf("pods: %w", err)
 	}
+	if r.streams, err = streaming.Listen(streaming.Options{Log: log.With("room", "streams")}); err != nil {
+		return nil, err
+	}
 	r.server = server.New(server.Options{
 		Pods:    r.pods,
 		Images:  r.images,
 		Log:     log.With("room", "cri"),
+		Streams: r.streams,
 		Version: version,
 		Config:  shown,
 		Features: server.Features{
@@ -117,6 +127,11 @@ func (r *rooms) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	var errs []error
+	if r.streams != nil {
+		sessions, cancel := context.WithTimeout(ctx, sessionsTime)
+		errs = append(errs, r.streams.Close(sessions))
+		cancel()
+	}
 	if r.pods != nil {
 		errs = append(errs, r.pods.Close(ctx))
 	}

@@ -47,3 +47,6 @@ func Bounded(ctx context.Context, f func() (int, error)) (int, error) {
 		return -1, ctx.Err()
 	}
 }
+
+// WidenPipe lets a pipe hold as many bytes, if the host admits it.
+func WidenPipe(fd, size int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size) }

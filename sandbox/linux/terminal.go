@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,4 +70,43 @@ func SetTerminal(master, slave int, rows, cols uint16, uid int) error {
 		return fmt.Errorf("owner of terminal: %w", err)
 	}
 	return nil
+}
+
+// ResizeTerminal gives a terminal, by its master, a new size.
+func ResizeTerminal(master int, rows, cols uint16) error {
+	return unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+}
+
+// DevptsOf opens what a process has mounted at its /dev/pts: for terminals in a
+// container whose own descriptor was lost. It must be a devpts; which one does
+// not matter, a terminal of it is made by the mount's own ptmx (OpenTerminal).
+func DevptsOf(pidfd int) (int, error) {
+	pid, err := PidOf(pidfd)
+	if err != nil {
+		return -1, err
+	}
+	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("root of process %d: %w", pid, err)
+	}
+	defer unix.Close(root)
+	fd, err := openat2(root, "dev/pts", unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("/dev/pts of process %d: %w", pid, err)
+	}
+	var fs unix.Statfs_t
+	if err = unix.Fstatfs(fd, &fs); err == nil && fs.Type != unix.DEVPTS_SUPER_MAGIC {
+		err = ErrNotTerminal
+	}
+	if err == nil {
+		err = Alive(pidfd)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("/dev/pts of process %d: %w", pid, err)
+	}
+	return fd, nil
 }

@@ -28,10 +28,11 @@ func (x *session) openSPDY(w http.ResponseWriter, r *http.Request) (*command, er
 		return nil, err
 	}
 	want := x.e.want.names(protocol)
-	streams := make(chan arrived, len(want))
+	limit := len(want)
+	streams := make(chan arrived, limit)
 	var n atomic.Int32
 	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, told <-chan struct{}) error {
-		if int(n.Add(1)) > len(want) {
+		if int(n.Add(1)) > limit {
 			x.cancel(errStreams)
 			_ = x.conn.Close()
 			return nil
