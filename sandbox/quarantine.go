@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -43,12 +44,26 @@ func (p *Pods) quarantinePod(ctx context.Context, id string, cause error) error 
 		errs = append(errs, p.endUnknown(ctx, e.Name(), path))
 	}
 	errs = append(errs, p.killGroup(ctx, filepath.Join(parent, id)), p.link.drop(ctx, reaperID(id)))
-	var n netRecord
-	if err := readRecord(dir, netFile, &n); err == nil && n.Attachment != nil {
-		errs = append(errs, p.o.Network.Detach(ctx, cni.Pod{ID: id, NetNS: p.netnsPath(id)}, n.Attachment))
+	if a := p.attachmentOf(dir, id); a != nil {
+		errs = append(errs, p.o.Network.Detach(ctx, cni.Pod{ID: id}, a))
 	}
 	errs = append(errs, linux.UnbindNamespace(p.netnsPath(id)), p.link.drop(ctx, id), p.removeFiles(id))
 	return p.quarantine(dir, cause, errors.Join(errs...))
+}
+
+// attachmentOf reads what DEL needs. Where the record is bad, plugins still know
+// the pod by its id: today's configuration serves. nil: nothing was attached.
+func (p *Pods) attachmentOf(dir, id string) *cni.Attachment {
+	var n netRecord
+	err := readRecord(dir, netFile, &n)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return n.Attachment
+	}
+	a, err := p.o.Network.Attempt(cni.Pod{ID: id, Name: id, NetNS: p.netnsPath(id)})
+	if err != nil {
+		p.log.Error("the address of a pod sandbox with a bad record stays taken", "pod", id, "error", err)
+	}
+	return a
 }
 
 // quarantineContainer ends a container that cannot be understood.

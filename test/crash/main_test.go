@@ -2,11 +2,14 @@ package crash
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"slipway/test/node"
 )
@@ -17,6 +20,8 @@ var lab *node.Lab
 func TestMain(m *testing.M) {
 	os.Exit(node.Run(func(l *node.Lab) int {
 		lab = l
+		klog.LogToStderr(false) // the clients report each failure, of which there are many
+		klog.SetOutput(io.Discard)
 		return m.Run()
 	}))
 }
@@ -37,10 +42,8 @@ func kill(t *testing.T, pid int) {
 	}
 }
 
-// podDir and containerDir are where records lie.
+// podDir is where the records of a pod lie.
 func podDir(n *node.Node, pod string) string { return filepath.Join(n.Setup.Root, "pods", pod) }
-
-func containerDir(n *node.Node, pod, id string) string { return filepath.Join(podDir(n, pod), id) }
 
 func must(t *testing.T, err error) {
 	t.Helper()

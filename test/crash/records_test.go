@@ -27,13 +27,18 @@ func newScene(t *testing.T) *scene {
 	s := &scene{n: n, cfg: n.PodConfig("scene")}
 	s.cfg.Linux.SecurityContext.NamespaceOptions.Pid = cri.NamespaceMode_POD
 	s.pod = n.RunPod(s.cfg)
+	return s
+}
+
+// fill makes the containers.
+func (s *scene) fill() {
+	n, t := s.n, s.n.T
 	s.running = n.Run(s.pod, s.cfg, s.container("running", "trap 'exit 9' TERM; while :; do sleep 0.1; done"))
 	s.done = n.Run(s.pod, s.cfg, s.container("done", "exit 4"))
 	id, err := n.Runtime.CreateContainer(t.Context(), s.pod, s.container("created", "exit 5"), s.cfg)
 	must(t, err)
 	s.created = id
 	n.WaitState(s.done, cri.ContainerState_CONTAINER_EXITED)
-	return s
 }
 
 func (s *scene) container(name, script string) *cri.ContainerConfig {
@@ -89,14 +94,6 @@ func (s *scene) gonePod() {
 	s.n.RunPod(s.cfg)
 }
 
-func (s *scene) goneContainer(id, name string) {
-	s.n.T.Helper()
-	if _, err := s.n.Runtime.ContainerStatus(s.n.T.Context(), id, false); err == nil {
-		s.n.T.Error("the container is still there")
-	}
-	s.code(s.n.Run(s.pod, s.cfg, s.container(name, "exit 6")), 6)
-}
-
 func (s *scene) stopped() {
 	s.n.T.Helper()
 	if s.ready() {
@@ -106,97 +103,133 @@ func (s *scene) stopped() {
 	s.code(s.done, 4)
 }
 
-func (s *scene) podFile(name string) string { return filepath.Join(podDir(s.n, s.pod), name) }
-
-func (s *scene) file(id, name string) string {
-	return filepath.Join(containerDir(s.n, s.pod, id), name)
+// file is a record of the pod, or of one of its containers.
+func (s *scene) file(of, name string) string {
+	id := map[string]string{"running": s.running, "done": s.done, "created": s.created}[of]
+	return filepath.Join(podDir(s.n, s.pod), id, name)
 }
-
-func (s *scene) remove(path string) { must(s.n.T, os.RemoveAll(path)) }
 
 func (s *scene) write(path, text string) { must(s.n.T, os.WriteFile(path, []byte(text), 0o600)) }
 
-// edit changes one field of a record.
-func (s *scene) edit(path, field string, value any) {
-	s.n.T.Helper()
-	b, err := os.ReadFile(path)
-	must(s.n.T, err)
-	var m map[string]any
-	must(s.n.T, json.Unmarshal(b, &m))
-	m[field] = value
-	b, err = json.Marshal(m)
-	must(s.n.T, err)
-	s.write(path, string(b))
+// step is something that is done to a scene, or asked of it.
+type step = func(*scene)
+
+// without takes a record away.
+func without(of, name string) step {
+	return func(s *scene) { must(s.n.T, os.Remove(s.file(of, name))) }
 }
 
-const torn = `{"version": 1, "id": "`
+// bad tears a record.
+func bad(of, name string) step {
+	return func(s *scene) { s.write(s.file(of, name), `{"version": 1, "id": "`) }
+}
 
-// What a crash at one instruction leaves, or a torn or stolen file, and what
-// is to be seen afterwards. The leak oracle looks at the end of each.
-var damages = map[string]struct {
-	both   bool // the keeper dies too
-	damage func(s *scene)
-	want   func(s *scene)
+// with adds a record.
+func with(of, name, text string) step {
+	return func(s *scene) { s.write(s.file(of, name), text) }
+}
+
+// edited changes one field of a record.
+func edited(of, name, field string, value any) step {
+	return func(s *scene) {
+		b, err := os.ReadFile(s.file(of, name))
+		must(s.n.T, err)
+		var m map[string]any
+		must(s.n.T, json.Unmarshal(b, &m))
+		m[field] = value
+		b, err = json.Marshal(m)
+		must(s.n.T, err)
+		s.write(s.file(of, name), string(b))
+	}
+}
+
+// removing has the first half of a removal done.
+func removing(s *scene) {
+	must(s.n.T, os.Rename(s.file("running", ""), filepath.Join(s.n.Setup.Root, "removing", s.running)))
+}
+
+func goneContainer(of string) step {
+	return func(s *scene) {
+		s.n.T.Helper()
+		if _, err := s.n.Runtime.ContainerStatus(s.n.T.Context(), filepath.Base(s.file(of, "")), false); err == nil {
+			s.n.T.Error("the container is still there")
+		}
+		s.code(s.n.Run(s.pod, s.cfg, s.container(of, "exit 6")), 6)
+	}
+}
+
+// goesOn: the pod takes another container.
+func goesOn(s *scene) { s.code(s.n.Run(s.pod, s.cfg, s.container("late", "exit 7")), 7) }
+
+// startAgain: the cut-off start was never told of, and is repeated.
+func startAgain(s *scene) {
+	must(s.n.T, s.n.Runtime.StartContainer(s.n.T.Context(), s.running))
+	s.intact()
+}
+
+// damages are what a crash at one instruction leaves, or a torn or stolen file,
+// and what is to be seen afterwards. The leak oracle looks at the end of each.
+var damages = []struct {
+	name   string
+	damage step
+	want   step
+	empty  bool // the pod has no containers yet
 }{
-	"nothing":                   {false, func(*scene) {}, (*scene).intact},
-	"nothing, both":             {true, func(*scene) {}, (*scene).intact},
-	"before started.json":       {false, func(s *scene) { s.remove(s.file(s.running, "started.json")) }, (*scene).intact},
-	"before started.json, both": {true, func(s *scene) { s.remove(s.file(s.running, "started.json")) }, func(s *scene) { must(s.n.T, s.n.Runtime.StartContainer(s.n.T.Context(), s.running)); s.intact() }},
-	"before reaper.json":        {false, func(s *scene) { s.remove(s.podFile("reaper.json")) }, func(s *scene) { s.code(s.n.Run(s.pod, s.cfg, s.container("late", "exit 7")), 7) }},
-	"before reaper.json, both":  {true, func(s *scene) { s.remove(s.podFile("reaper.json")) }, func(s *scene) { s.code(s.n.Run(s.pod, s.cfg, s.container("late", "exit 7")), 7) }},
-	"before container.json":     {false, func(s *scene) { s.remove(s.file(s.created, "container.json")) }, func(s *scene) { s.goneContainer(s.created, "created") }},
-	"during ADD":                {false, func(s *scene) { s.edit(s.podFile("net.json"), "state", "attempting") }, (*scene).gonePod},
-	"before net.json":           {true, func(s *scene) { s.edit(s.podFile("net.json"), "state", "attempting") }, (*scene).gonePod},
-	"stopping":                  {false, func(s *scene) { s.write(s.podFile("stopped.json"), `{"version": 1, "at": 1}`) }, (*scene).stopped},
-	"stopping, both":            {true, func(s *scene) { s.write(s.podFile("stopped.json"), `{"version": 1, "at": 1}`) }, (*scene).stopped},
-	"removing a container": {false, func(s *scene) {
-		must(s.n.T, os.Rename(containerDir(s.n, s.pod, s.running), filepath.Join(s.n.Setup.Root, "removing", s.running)))
-	}, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"removing a container, both": {true, func(s *scene) {
-		must(s.n.T, os.Rename(containerDir(s.n, s.pod, s.running), filepath.Join(s.n.Setup.Root, "removing", s.running)))
-	}, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"another boot":             {false, func(s *scene) { s.edit(s.podFile("pod.json"), "boot", "another") }, (*scene).stopped},
-	"another boot, both":       {true, func(s *scene) { s.edit(s.podFile("pod.json"), "boot", "another") }, (*scene).stopped},
-	"bad pod.json":             {false, func(s *scene) { s.write(s.podFile("pod.json"), torn) }, (*scene).gonePod},
-	"bad pod.json, both":       {true, func(s *scene) { s.write(s.podFile("pod.json"), torn) }, (*scene).gonePod},
-	"newer pod.json":           {false, func(s *scene) { s.edit(s.podFile("pod.json"), "version", 99) }, (*scene).gonePod},
-	"bad net.json":             {false, func(s *scene) { s.write(s.podFile("net.json"), torn) }, (*scene).gonePod},
-	"bad reaper.json":          {false, func(s *scene) { s.write(s.podFile("reaper.json"), torn) }, func(s *scene) { s.code(s.n.Run(s.pod, s.cfg, s.container("late", "exit 7")), 7) }},
-	"bad container.json":       {false, func(s *scene) { s.write(s.file(s.running, "container.json"), torn) }, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"bad container.json, both": {true, func(s *scene) { s.write(s.file(s.running, "container.json"), torn) }, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"bad container.json and spec": {true, func(s *scene) {
-		s.write(s.file(s.running, "container.json"), torn)
-		s.write(s.file(s.running, "config.json"), torn)
-	}, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"bad started.json":                {false, func(s *scene) { s.write(s.file(s.running, "started.json"), torn) }, (*scene).intact},
-	"bad started.json, both":          {true, func(s *scene) { s.write(s.file(s.running, "started.json"), torn) }, func(s *scene) { s.unknown(s.running) }},
-	"bad exit.json":                   {true, func(s *scene) { s.write(s.file(s.done, "exit.json"), torn) }, func(s *scene) { s.unknown(s.done) }},
-	"empty log.json, both":            {true, func(s *scene) { s.write(s.file(s.running, "log.json"), "") }, (*scene).intact},
-	"spec of another cgroup":          {true, func(s *scene) { s.otherCgroup() }, func(s *scene) { s.goneContainer(s.running, "running") }},
-	"network namespace unbound":       {false, func(s *scene) { s.unbind() }, (*scene).intact},
-	"network namespace unbound, both": {true, func(s *scene) { s.unbind() }, (*scene).intact},
-	"files of the pod gone":           {false, func(s *scene) { s.emptyState() }, (*scene).intact},
+	{"nothing", func(*scene) {}, (*scene).intact, false},
+	{"before started.json", without("running", "started.json"), (*scene).intact, false},
+	{"before reaper.json", without("pod", "reaper.json"), goesOn, false},
+	{"before container.json", without("created", "container.json"), goneContainer("created"), false},
+	{"during ADD", edited("pod", "net.json", "state", "attempting"), (*scene).gonePod, true},
+	{"stopping", with("pod", "stopped.json", `{"version": 1, "at": 1}`), (*scene).stopped, false},
+	{"removing a container", removing, goneContainer("running"), false},
+	{"another boot", edited("pod", "pod.json", "boot", "another"), (*scene).stopped, false},
+	{"bad pod.json", bad("pod", "pod.json"), (*scene).gonePod, false},
+	{"newer pod.json", edited("pod", "pod.json", "version", 99), (*scene).gonePod, false},
+	{"bad net.json", bad("pod", "net.json"), (*scene).gonePod, false},
+	{"bad reaper.json", bad("pod", "reaper.json"), goesOn, false},
+	{"bad container.json", bad("running", "container.json"), goneContainer("running"), false},
+	{"bad started.json", bad("running", "started.json"), (*scene).intact, false},
+	{"bad exit.json", bad("done", "exit.json"), func(s *scene) { s.unknown(s.done) }, false},
+	{"bad log.json", bad("running", "log.json"), (*scene).intact, false},
+	{"spec of another cgroup", (*scene).otherCgroup, goneContainer("running"), false},
+	{"network namespace unbound", (*scene).unbind, (*scene).intact, false},
+	{"files of the pod gone", (*scene).emptyState, (*scene).intact, false},
+}
+
+// otherwise: what is seen when the keeper has died too.
+var otherwise = map[string]step{
+	"before started.json": startAgain,
+	"bad started.json":    func(s *scene) { s.unknown(s.running) },
 }
 
 func TestDamage(t *testing.T) {
-	for name, d := range damages {
-		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			if d.both {
-				killBoth(s.n)
-			} else {
-				_ = s.n.Daemon.Kill()
-			}
-			d.damage(s)
-			s.n.Start()
-			d.want(s)
-		})
+	for _, d := range damages {
+		for _, keeper := range []string{"keeper lives", "keeper dead"} {
+			t.Run(d.name+"/"+keeper, func(t *testing.T) {
+				s := newScene(t)
+				if !d.empty {
+					s.fill()
+				}
+				want := d.want
+				if keeper == "keeper dead" {
+					killBoth(s.n)
+					if other := otherwise[d.name]; other != nil {
+						want = other
+					}
+				} else {
+					_ = s.n.Daemon.Kill()
+				}
+				d.damage(s)
+				s.n.Start()
+				want(s)
+			})
+		}
 	}
 }
 
 // otherCgroup has a spec name the cgroup that all of the node's lie in.
 func (s *scene) otherCgroup() {
-	path := s.file(s.running, "config.json")
+	path := s.file("running", "config.json")
 	b, err := os.ReadFile(path)
 	must(s.n.T, err)
 	own := filepath.Join(lab.Machine.Cgroup, s.running)
@@ -204,19 +237,19 @@ func (s *scene) otherCgroup() {
 		s.n.T.Fatalf("the spec does not name %s", own)
 	}
 	s.write(path, strings.ReplaceAll(string(b), own, lab.Machine.Cgroup))
-	s.write(s.file(s.running, "container.json"), torn)
+	bad("running", "container.json")(s)
 }
 
 // unbind takes the bind of the pod's network namespace away.
 func (s *scene) unbind() {
 	path := "/run/netns/slipway-" + s.pod
 	must(s.n.T, syscall.Unmount(path, 0))
-	s.remove(path)
+	must(s.n.T, os.Remove(path))
 }
 
 // emptyState takes the pod's files away, as if somebody had cleaned up /run.
 func (s *scene) emptyState() {
 	dir := filepath.Join(s.n.Setup.State, "pods", s.pod)
 	must(s.n.T, syscall.Unmount(filepath.Join(dir, "shm"), syscall.MNT_DETACH))
-	s.remove(dir)
+	must(s.n.T, os.RemoveAll(dir))
 }

@@ -20,7 +20,7 @@ type streams struct {
 
 // A line's number stands at both ends, so that a torn one shows.
 const writer = `trap 'exit 9' TERM; i=0; while :; do
-j=0; while [ $j -lt 40 ]; do j=$((j+1)); i=$((i+1)); echo "$i some text to make the line longer than a number $i"; done; sleep 0.02; done`
+j=0; while [ $j -lt 100 ]; do j=$((j+1)); i=$((i+1)); echo "$i some text to make the line longer than a number $i"; done; sleep 0.01; done`
 
 func startWriters(n *node.Node) *streams {
 	s := &streams{n: n}

@@ -87,7 +87,7 @@ func (l *Lab) New(t *testing.T) *Node {
 	scope.Dirs = []string{filepath.Join(setup.Root, "pods"), filepath.Join(setup.Root, "containers"), filepath.Join(setup.Root, "removing"), filepath.Join(setup.State, "pods"), filepath.Join(setup.State, "io"), setup.IPAM}
 	idling := scope
 	idling.Ignore = func(finding string) bool { // after a restart they are others
-		return scope.Ignore(finding) || ofTheDaemon(finding)
+		return scope.Ignore(finding) || ofTheDaemon(finding) || n.ofTheKeeper(finding)
 	}
 	idle := n.look(idling)
 	t.Cleanup(func() {
@@ -139,4 +139,14 @@ func ofTheNetwork(finding, bridge string) bool {
 
 func ofTheDaemon(finding string) bool {
 	return strings.HasPrefix(finding, "process: ") && (strings.Contains(finding, "/slipway serve ") || strings.Contains(finding, " slipway-keeper "))
+}
+
+// ofTheKeeper: the keeper's mount namespace, which has nothing in it.
+func (n *Node) ofTheKeeper(finding string) bool {
+	if !strings.HasPrefix(finding, "namespace: mnt:") {
+		return false
+	}
+	pid, ok := n.Keeper()
+	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	return ok && err == nil && finding == "namespace: "+own
 }
