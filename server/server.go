@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -71,7 +72,10 @@ func New(o Options) *Server {
 
 // Serve answers on l, which it closes, until Stop.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(l)
+	if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // Stop came first
+		return err
+	}
+	return nil
 }
 
 // Stop takes no new request and waits for those under way; when ctx ends first

@@ -21,12 +21,7 @@ func skips() []skip {
 // and one that passes must leave the list: a run in which it stays is a
 // failure. README.md names them too.
 func known() []skip {
-	return []skip{
-		{
-			name:   `\[k8s\.io\] Streaming `,
-			reason: "Exec, Attach and PortForward are not there yet",
-		},
-	}
+	return nil
 }
 
 // find returns the first entry of the list that matches the text of a spec.
