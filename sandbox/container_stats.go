@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"slipway/oci"
 	"slipway/sandbox/cgroup"
 )
 
@@ -20,8 +21,8 @@ func (p *Pods) Stats(ctx context.Context, id string) (*Stats, error) {
 		return nil, err
 	}
 	st := &Stats{Container: c.snapshot.Load(), At: time.Now()}
-	if root, err := p.o.Images.Root(c.id); err == nil {
-		st.Writable.Path = root.Upper
+	if fs, err := p.o.Images.FS(); err == nil {
+		st.Writable.Mountpoint = fs.Mountpoint
 	}
 	if st.Writable.Bytes, st.Writable.Inodes, err = p.o.Images.Usage(c.id); err != nil {
 		p.log.Debug("writable layer", "container", c.id, "error", err)
@@ -64,12 +65,29 @@ func (c *container) cores(at time.Time, usage uint64) uint64 {
 	return c.sample.cores
 }
 
-// Spec returns the OCI spec of a container as it is run.
+// Spec returns the OCI spec of a container as it is run, with the limits that
+// are in force.
 // Errors: ErrNotFound.
 func (p *Pods) Spec(id string) (json.RawMessage, error) {
 	c, err := p.container(id)
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(c.dir, specFile))
+	in := c.snapshot.Load().Resources
+	if in == c.config.GetLinux().GetResources() { // never updated
+		return os.ReadFile(filepath.Join(c.dir, specFile))
+	}
+	spec, err := readSpec(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := oci.Resources(in, p.o.Host)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Linux.Resources != nil {
+		limits.Devices = spec.Linux.Resources.Devices
+	}
+	spec.Linux.Resources = limits
+	return json.Marshal(spec)
 }

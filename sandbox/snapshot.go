@@ -82,9 +82,11 @@ type Stats struct {
 	NanoCores uint64       // CPU use since the last sample, in billionths of a core; 0 with one sample
 
 	Writable struct {
-		Path   string // the upper directory
-		Bytes  uint64
-		Inodes uint64
+		// Mountpoint is that of the images: the kubelet asks for the room on
+		// each one that it sees, and a container's own directory may be gone.
+		Mountpoint string
+		Bytes      uint64
+		Inodes     uint64
 	}
 }
 

@@ -66,7 +66,7 @@ func containerStats(st *sandbox.Stats) *cri.ContainerStats {
 		Swap:   swapUsage(st),
 		WritableLayer: &cri.FilesystemUsage{
 			Timestamp:  nanos(st.At),
-			FsId:       &cri.FilesystemIdentifier{Mountpoint: st.Writable.Path},
+			FsId:       &cri.FilesystemIdentifier{Mountpoint: st.Writable.Mountpoint},
 			UsedBytes:  value(st.Writable.Bytes),
 			InodesUsed: value(st.Writable.Inodes),
 		},

@@ -17,7 +17,7 @@ func sampleStats(c *sandbox.Container) *sandbox.Stats {
 	m := &st.Cgroup.Memory
 	m.Known, m.Usage, m.WorkingSet, m.RSS, m.Limit, m.Available, m.Faults, m.MajorFaults = true, 9, 8, 7, 64, 56, 5, 4
 	st.Cgroup.Swap.Known, st.Cgroup.Swap.Usage, st.Cgroup.Swap.Limited, st.Cgroup.Swap.Available = true, 3, true, 2
-	st.Writable.Path, st.Writable.Bytes, st.Writable.Inodes = "/var/lib/slipway/containers/c/upper", 4096, 6
+	st.Writable.Mountpoint, st.Writable.Bytes, st.Writable.Inodes = "/var/lib/slipway/images", 4096, 6
 	return st
 }
 
@@ -41,7 +41,7 @@ func TestContainerStats(t *testing.T) {
 		},
 		Swap: &cri.SwapUsage{Timestamp: stamp, SwapAvailableBytes: value(2), SwapUsageBytes: value(3)},
 		WritableLayer: &cri.FilesystemUsage{
-			Timestamp: stamp, FsId: &cri.FilesystemIdentifier{Mountpoint: "/var/lib/slipway/containers/c/upper"},
+			Timestamp: stamp, FsId: &cri.FilesystemIdentifier{Mountpoint: "/var/lib/slipway/images"},
 			UsedBytes: value(4096), InodesUsed: value(6),
 		},
 	}

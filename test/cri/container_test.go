@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -272,10 +274,22 @@ func TestLimitsAndOOM(t *testing.T) {
 	if r.GetMemoryLimitInBytes() != 96<<20 || r.GetCpuShares() != 512 {
 		t.Errorf("after an update of memory alone: %v", r)
 	}
+	verbose, err := n.Runtime.ContainerStatus(t.Context(), id, true)
+	must(t, err)
+	var info struct{ RuntimeSpec specs.Spec }
+	must(t, json.Unmarshal([]byte(verbose.GetInfo()["info"]), &info))
+	if in := info.RuntimeSpec.Linux.Resources; *in.Memory.Limit != 96<<20 || *in.CPU.Shares != 512 || len(in.Devices) == 0 {
+		t.Errorf("the spec after an update: %+v", in)
+	}
 	st, err := n.Runtime.ContainerStats(t.Context(), id)
 	must(t, err)
 	if st.GetMemory().GetWorkingSetBytes().GetValue() == 0 || st.GetCpu().GetUsageCoreNanoSeconds().GetValue() == 0 || st.GetAttributes().GetId() != id {
 		t.Errorf("stats: %v", st)
+	}
+	fs, err := n.Images.ImageFsInfo(t.Context())
+	must(t, err)
+	if at := fs.GetContainerFilesystems()[0].GetFsId().GetMountpoint(); st.GetWritableLayer().GetFsId().GetMountpoint() != at {
+		t.Errorf("the writable layer is on %q, containers on %q", st.GetWritableLayer().GetFsId().GetMountpoint(), at)
 	}
 }
 
