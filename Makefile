@@ -20,6 +20,7 @@ GO_BUILD := go build -trimpath -buildvcs=$(VCS) -ldflags '-s -w'
 RACE := ./cni/... ./conf/... ./imagestore/... ./oci/... ./sandbox/logfile/... ./sandbox/seccomp/... ./sandbox/wire/... ./server/...
 
 FUZZTIME ?= 30s
+KILLS ?= 1000
 CRITEST_FLAGS ?=
 DEMO_FLAGS ?=
 
@@ -60,7 +61,7 @@ check: $(TOOLS)/.light ## format, vet, staticcheck, arm64, shell scripts, house 
 unit: $(TOOLS)/.light ## tests beside the code
 	@mkdir -p $(REPORTS)
 	$(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/unit.xml -- -timeout 10m \
-	  $$(go list ./... | grep -vE '/test/(cri|house)')
+	  $$(go list ./... | grep -vE '/test/(cri|crash|house)')
 	go test -tags libseccomp -count=1 ./sandbox/seccomp
 
 .PHONY: race
@@ -70,9 +71,14 @@ race: $(TOOLS)/.light ## the same with the race detector, where that makes sense
 	  $$(go list $(RACE) 2>/dev/null)
 
 .PHONY: integration
-integration: $(TOOLS)/.light build cni ## client tests against a real daemon
+integration: $(TOOLS)/.light build cni ## client tests against a real daemon, and a short run of crash
 	@mkdir -p $(REPORTS)
-	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/cri/...
+	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/cri/... ./test/crash
+
+.PHONY: crash
+crash: $(TOOLS)/.light build cni ## kill daemon and keeper KILLS times (1000)
+	@mkdir -p $(REPORTS)
+	SLIPWAY_CRASH_KILLS=$(KILLS) $(TOOLS)/gotestsum --format standard-verbose --junitfile $(REPORTS)/crash.xml -- -count=1 -timeout 60m ./test/crash
 
 .PHONY: critest
 critest: $(TOOLS)/.critest build cni ## upstream CRI conformance (CRITEST_FLAGS: see go run ./test/cri/critest -h)

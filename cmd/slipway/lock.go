@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // lockFile is the name of the lock in root and in state.
@@ -37,6 +38,21 @@ func lockDirs(dirs ...string) (held locks, err error) {
 	return held, nil
 }
 
+// lockPatience is for what a daemon that was killed had just forked: the child
+// has a copy of the lock until its execve.
+const lockPatience = 2 * time.Second
+
+// flock takes the lock, or says EWOULDBLOCK once its holder has shown to be no
+// passing one.
+func flock(f *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -46,7 +62,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = flock(f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder := holderOf(f)
 		return nil, errors.Join(fmt.Errorf("%s is in use by another slipway, %s: stop it, or give this one its own --root, --state and --listen", dir, holder), f.Close())

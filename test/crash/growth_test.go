@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -56,7 +57,9 @@ func cycle(n *node.Node, i int) {
 	id := n.Run(pod, cfg, node.Container("c", "echo hi; sleep 100"))
 	n.Exec(id, "true")
 	if i%10 == 0 { // one that is cut off
-		_, _, _ = n.Runtime.ExecSync(n.T.Context(), id, []string{"sleep", "100"}, 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(n.T.Context(), 50*time.Millisecond)
+		_, _, _ = n.Runtime.ExecSync(ctx, id, []string{"sleep", "100"}, 0)
+		cancel()
 	}
 	if i%3 == 0 {
 		must(n.T, n.Runtime.StopContainer(n.T.Context(), id, 0))

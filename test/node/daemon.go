@@ -19,8 +19,9 @@ func (n *Node) Start() {
 	n.T.Helper()
 	args, err := n.Setup.Slipway()
 	must(n.T, err)
-	n.Daemon, err = n.Setup.Start(context.Background(), args, nil)
+	d, err := n.Setup.Start(context.Background(), args, nil)
 	must(n.T, err)
+	n.Daemon = d
 	n.Connect()
 }
 
@@ -29,11 +30,11 @@ func (n *Node) Connect() {
 	n.T.Helper()
 	endpoint := "unix://" + n.Setup.Socket
 	ctx := context.Background()
-	var err error
-	n.Runtime, err = remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
+	rt, err := remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
 	must(n.T, err)
-	n.Images, err = remote.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
+	im, err := remote.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
 	must(n.T, err)
+	n.Clients = Clients{Runtime: rt, Images: im}
 }
 
 // forget makes nothing that the daemon keeps for images count as left.
