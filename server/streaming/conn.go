@@ -110,9 +110,12 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// closeWait is TCP_CLOSE_WAIT: the client has ended the connection, and what it
-// sent before may still be unread.
-const closeWait = 8
+// States of TCP in which the client has ended the connection; what it sent
+// before may still be unread.
+const (
+	tcpClose     = 7 // by a reset
+	tcpCloseWait = 8
+)
 
 // left tells whether the client has ended the connection. Clients of these
 // protocols half-close streams, never the connection.
@@ -129,7 +132,8 @@ func (c *conn) left() bool {
 	err = raw.Control(func(fd uintptr) {
 		// The first byte of struct tcp_info is the state; this reads four.
 		info, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
-		left = err == nil && info&0xff == closeWait
+		state := info & 0xff
+		left = err == nil && (state == tcpClose || state == tcpCloseWait)
 	})
 	return left || err != nil
 }
