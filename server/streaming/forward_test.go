@@ -134,7 +134,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if testing.Short() {
 		rounds = 10
 	}
-	s := listen(t, Options{MaxOwner: 1000, Look: 50 * time.Millisecond, Open: 200 * time.Millisecond})
+	s := listen(t, Options{MaxOwner: 1000, Look: 50 * time.Millisecond})
 	many := func(rounds int) {
 		for range rounds {
 			var work sync.WaitGroup
