@@ -96,6 +96,9 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 	if err != nil {
 		return nil, err
 	}
+	if host.AppArmor, err = sandbox.ProbeAppArmor(ctx); err != nil {
+		log.Warn("containers that ask for no other AppArmor profile get none", "error", err)
+	}
 	noFile := &[2]uint64{}
 	if noFile[0], noFile[1], err = linux.FoundNoFile(); err != nil { // traced ourselves, or tracing is forbidden
 		log.Warn("containers without a limit of open files get the daemon's own, soft as high as hard", "error", err)
