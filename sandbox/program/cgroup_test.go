@@ -3,9 +3,11 @@ package program
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,4 +84,47 @@ func TestCgroups(t *testing.T) {
 			t.Errorf("in %d groups, want %d:\n%s", n, want, b)
 		}
 	}
+}
+
+// A privileged container sees the host's tree, and the tree keeps its options:
+// those of a new mount would hold for the whole host.
+func TestCgroupsOfTheHost(t *testing.T) {
+	root := image(t)
+	v1, v2, err := hierarchies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v1) > 0 || !v2 {
+		t.Skip("needs a host with cgroup v2 alone")
+	}
+	s := testSpec("cat=/proc/self/mountinfo")
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.CgroupNamespace })
+	before := cgroup2Options(t)
+	for _, mode := range []string{"ro", "rw"} {
+		s.Mounts[len(s.Mounts)-1].Options = []string{"nosuid", "noexec", "nodev", "relatime", mode}
+		out, err := runContainer(t, &Container{Spec: s, Root: root, PidInit: -1, Cgroup: noCgroup()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hasAll(t, out, "/sys/fs/cgroup "+mode+",nosuid,nodev,noexec,relatime ")
+		if now := cgroup2Options(t); now != before {
+			t.Errorf("%s: the host's cgroup2 has the options %q, had %q", mode, now, before)
+		}
+	}
+}
+
+// cgroup2Options are those of the tree, not of one mount of it.
+func cgroup2Options(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if _, tail, _ := strings.Cut(line, " - "); strings.HasPrefix(tail, "cgroup2 ") {
+			return strings.Fields(tail)[2]
+		}
+	}
+	t.Fatal("no cgroup2 is mounted")
+	return ""
 }

@@ -63,19 +63,54 @@ func (b *container) mountCgroup(dest string, o mountOptions) error {
 	if err != nil {
 		return err
 	}
-	if len(v1) == 0 {
-		b.mounts = append(b.mounts, func() {
-			b.a.about(dest)
-			m := b.a.kernelFS("cgroup2", int(o.set|noDevices))
-			b.a.attach("mount", m, b.emit(t))
-		})
-		return nil
-	}
 	_, joined := b.Join[specs.CgroupNamespace]
-	if !b.ns.cgroup && !joined {
+	hosts := !b.ns.cgroup && !joined
+	switch {
+	case len(v1) > 0 && hosts:
 		return fmt.Errorf("%w: cgroups of a v1 host without a cgroup namespace", ErrInvalid)
+	case len(v1) > 0:
+		return b.mountHierarchies(dest, t, o, v1, v2)
+	case hosts:
+		return b.cloneCgroup2(t, o)
 	}
-	return b.mountHierarchies(dest, t, o, v1, v2)
+	b.mounts = append(b.mounts, func() {
+		b.a.about(dest)
+		m := b.a.kernelFS("cgroup2", int(o.set|noDevices))
+		b.a.attach("mount", m, b.emit(t))
+	})
+	return nil
+}
+
+// cloneCgroup2 shows the host's own tree. A new mount of it, made in the host's
+// cgroup namespace, would take nsdelegate and memory_recursiveprot away from
+// the whole host: they are the tree's, and the last mount decides.
+func (b *container) cloneCgroup2(t target, o mountOptions) error {
+	host, err := linux.OpenPath("/sys/fs/cgroup")
+	if err != nil {
+		return err
+	}
+	defer linux.CloseAll(host)
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(host, &st); err != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+		return fmt.Errorf("%w: the host has no cgroup2 at /sys/fs/cgroup", ErrInvalid)
+	}
+	m, err := linux.CloneTree(host, false)
+	if err != nil {
+		return err
+	}
+	b.a.own(m)
+	attr := unix.MountAttr{Attr_set: o.set&unix.MOUNT_ATTR_RDONLY | noDevices, Propagation: unix.MS_PRIVATE}
+	if o.set&unix.MOUNT_ATTR_RDONLY == 0 {
+		attr.Attr_clr = unix.MOUNT_ATTR_RDONLY
+	}
+	if err := linux.SetAttr(m, false, attr); err != nil {
+		return err
+	}
+	b.mounts = append(b.mounts, func() {
+		b.a.about(t.path)
+		b.a.attach("mount", fd(m), b.emit(t))
+	})
+	return nil
 }
 
 func (b *container) mountHierarchies(dest string, t target, o mountOptions, v1 []hierarchy, v2 bool) error {
