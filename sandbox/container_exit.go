@@ -72,7 +72,6 @@ func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 	var first exitRecord
 	err := readRecord(c.dir, exitFile, &first)
 	if err == nil {
-		first.Message = orElse(first.Message, e.Message)
 		e = first
 	} else {
 		if !errors.Is(err, fs.ErrNotExist) {

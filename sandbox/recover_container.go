@@ -99,7 +99,7 @@ func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, 
 		c.snapshot.Store(c.snapshot.Load().running(started.Pid, unixNano(started.At)))
 	}
 	switch {
-	case exists(filepath.Join(c.dir, exitFile)):
+	case exists(filepath.Join(c.dir, exitFile)): // what is said here holds only when it is bad
 		p.endAtStart(c, unseenEnd("its exit record is bad"))
 	case boot != p.boot:
 		p.endAtStart(c, exitRecord{
@@ -176,10 +176,12 @@ func (p *Pods) reopenPlumbing(c *container) (fds map[string]int, err error) {
 	}
 	if c.record.LogPath != "" {
 		log, err := linux.OpenLog(c.record.LogPath)
+		if err == nil {
+			f.named[wire.FdLog] = log
+			err = mendLog(log)
+		}
 		if err != nil {
 			p.log.Error("log of a recovered container", "container", c.id, "error", err)
-		} else {
-			f.named[wire.FdLog] = log
 		}
 	}
 	for _, name := range []string{wire.FdStdout, wire.FdStderr, fdStdin} {

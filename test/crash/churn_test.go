@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -127,7 +128,7 @@ func (k *churner) ended(id string, code int32, both int64, stopped bool) {
 		return
 	}
 	switch {
-	case s.ExitCode == code:
+	case s.ExitCode == code, stopped && s.ExitCode == 128+int32(syscall.SIGTERM): // the shell had not set its trap yet
 	case s.Reason == "StartError" && strings.Contains(s.Message, "keeper died"):
 		k.f.startErrors.Add(1)
 	case s.ExitCode == 255 && s.Reason == "Unknown" && k.f.both.Load() > both:

@@ -17,7 +17,7 @@ import (
 
 // Pods that come and go leave no descriptor open and no goroutine running.
 func TestNothingGrows(t *testing.T) {
-	const cycles = 200
+	const cycles = 100
 	n := lab.New(t)
 	for i := range 10 {
 		cycle(n, i)

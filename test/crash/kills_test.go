@@ -70,6 +70,7 @@ type field struct {
 
 	struck [3]int
 	ready  []time.Duration
+	alone  time.Time    // when the keeper was last killed by itself
 	both   atomic.Int64 // kills of both so far
 
 	pods, containers, starts, execs, unknown, startErrors atomic.Int64
@@ -81,14 +82,21 @@ func (f *field) connected() {
 	f.clients.Store(&c)
 }
 
+// handOver is how long a daemon may need to equip another keeper.
+const handOver = 300 * time.Millisecond
+
 // strike kills the daemon, the keeper, or both, and brings the daemon back.
 func (f *field) strike(random *rand.Rand) {
 	what := random.IntN(3)
 	f.struck[what]++
 	keeper, ok := f.n.Keeper()
+	if !ok || time.Since(f.alone) < handOver { // it dies as the keeper has, before there is another
+		f.both.Add(1)
+	}
 	switch {
 	case what == 1 && ok:
 		kill(f.n.T, keeper)
+		f.alone = time.Now()
 		return
 	case what == 2 && ok:
 		f.both.Add(1)

@@ -31,6 +31,10 @@ func (n *Node) Connect() {
 	endpoint := "unix://" + n.Setup.Socket
 	ctx := context.Background()
 	rt, err := remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		// A child that the daemon before had just forked may hold its socket.
+		rt, err = remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
+	}
 	must(n.T, err)
 	im, err := remote.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
 	must(n.T, err)
