@@ -8,6 +8,7 @@ import (
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"slipway/sandbox/linux"
 	"slipway/test/node"
 )
 
@@ -65,12 +66,24 @@ func TestPodsSurviveKills(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 			must(t, n.Runtime.StopContainer(t.Context(), writer, 10))
 			s = n.WaitState(writer, cri.ContainerState_CONTAINER_EXITED)
-			if s.ExitCode != 9 {
+			unseen := name == "both" && s.ExitCode == 255 && s.Reason == "Unknown" && !tellsExits()
+			if s.ExitCode != 9 && !unseen {
 				t.Errorf("exit code %d (%s: %s), want 9", s.ExitCode, s.Reason, s.Message)
 			}
 			wholeLog(t, n.Log(s))
 		})
 	}
+}
+
+// tellsExits: the kernel tells the exit code of a process that is nobody's
+// child here (Linux 6.15).
+func tellsExits() bool {
+	for _, f := range linux.Probe() {
+		if f.Name == "exit codes of processes that others reaped" {
+			return f.Err == nil
+		}
+	}
+	return true
 }
 
 // wholeLog checks numbered lines: none missing, doubled, or out of order.
