@@ -64,31 +64,33 @@ func (p *Pods) attach(ctx context.Context, c *container, s Streams) error {
 		defer master.Close()
 		go resize(master, s.Resize)
 	}
-	var typed <-chan struct{}
+	typed := make(chan struct{})
+	begin := func() {}
 	if s.In != nil {
 		in, err := p.openInput(ctx, c)
 		if err != nil {
 			return err
 		}
 		defer in.leave()
-		done := make(chan struct{})
-		typed = done
-		go func() { // ends with the client's input or the session
-			defer close(done)
-			in.copy(s.In)
-		}()
-	}
-	if s.Out == nil && s.Err == nil {
-		select {
-		case <-typed:
-			return nil
-		case <-c.ended:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+		begin = func() { // the goroutine ends with the client's input or the session
+			go func() {
+				defer close(typed)
+				in.copy(s.In)
+			}()
 		}
 	}
-	return p.follow(ctx, c, s)
+	if s.Out != nil || s.Err != nil {
+		return p.follow(ctx, c, s, sync.OnceFunc(begin))
+	}
+	begin()
+	select {
+	case <-typed:
+		return nil
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // borrowFile opens a descriptor that is held for a container.
@@ -103,11 +105,12 @@ func (p *Pods) borrowFile(c *container, name string) (*os.File, error) {
 	return pollable(fd, name)
 }
 
-// follow copies output until the container ends. A new keeper knows nothing of
-// those who are attached: then it is asked again.
-func (p *Pods) follow(ctx context.Context, c *container, s Streams) error {
+// follow copies output until the container ends, and calls begin once none of it
+// can be missed: the answer to what the client types. A new keeper knows nothing
+// of those who are attached: then it is asked again.
+func (p *Pods) follow(ctx context.Context, c *container, s Streams, begin func()) error {
 	for {
-		reason, err := p.followOnce(ctx, c, s)
+		reason, err := p.followOnce(ctx, c, s, begin)
 		if errors.Is(err, syscall.ESRCH) || errors.Is(err, syscall.ENOENT) {
 			return nil // it has ended
 		}
@@ -132,7 +135,7 @@ func (p *Pods) follow(ctx context.Context, c *container, s Streams) error {
 
 // followOnce copies output until the keeper closes the pipes. reason is closed
 // when it did so because the client is slow.
-func (p *Pods) followOnce(ctx context.Context, c *container, s Streams) (reason <-chan struct{}, err error) {
+func (p *Pods) followOnce(ctx context.Context, c *container, s Streams, begin func()) (reason <-chan struct{}, err error) {
 	id := newID()[:12]
 	slow := p.attached.add(id)
 	defer p.attached.remove(id)
@@ -154,11 +157,13 @@ func (p *Pods) followOnce(ctx context.Context, c *container, s Streams) (reason 
 			_, _ = io.Copy(w, r)
 		})
 	}
+	begin()
 	copies.Wait()
 	return slow, nil
 }
 
-// tap has the keeper copy output to a pipe, of which it returns the other end.
+// tap has the keeper copy output to a pipe, of which it returns the other end. It
+// is not cut short: nobody would know whether there is something to undo.
 func (p *Pods) tap(ctx context.Context, c *container, a wire.AttachOut) (*os.File, error) {
 	r, w, err := pipe(true)
 	if err != nil {
@@ -166,6 +171,8 @@ func (p *Pods) tap(ctx context.Context, c *container, a wire.AttachOut) (*os.Fil
 	}
 	defer linux.Close(w)
 	linux.WidenPipe(w, attachBuffer)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killLimit)
+	defer cancel()
 	if err := p.link.attachOut(ctx, a, w); err != nil {
 		r.Close()
 		return nil, err

@@ -43,7 +43,7 @@ func (x *session) serveCommand(w http.ResponseWriter, r *http.Request) error {
 		go func() { _, _ = io.Copy(io.Discard, c.resize) }() // ends with closeStreams
 	}
 	code, err := x.e.run(x.ctx, s)
-	if e := c.tell(code, err); e != nil && err == nil {
+	if e := c.tell(code, err); e != nil && err == nil && x.ctx.Err() == nil {
 		err = fmt.Errorf("tell the client how it ended: %w", e)
 	}
 	return err

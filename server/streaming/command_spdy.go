@@ -43,6 +43,13 @@ func (x *session) openSPDY(w http.ResponseWriter, r *http.Request) (*command, er
 	if conn == nil {
 		return nil, errors.New("the upgrade to SPDY failed")
 	}
+	x.s.work.Go(func() { // after a client's farewell nobody reads the connection
+		select {
+		case <-conn.CloseChan():
+			x.cancel(errGone)
+		case <-x.ctx.Done():
+		}
+	})
 	c := &command{protocol: protocol, closeStreams: func() { _ = conn.Close() }}
 	ctx, cancel := context.WithTimeout(x.ctx, x.s.o.Open)
 	defer cancel()

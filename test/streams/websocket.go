@@ -35,11 +35,10 @@ func WebSocket(ctx context.Context, address, protocol string, w Want) (*Session,
 	if w.Stdin {
 		s.In = &channel{ws: ws, n: chanIn, v5: protocol == V5}
 	}
-	pipes := map[byte]*io.PipeWriter{}
+	buffers := map[byte]*buffer{}
 	open := func(n byte) io.Reader {
-		r, w := io.Pipe()
-		pipes[n] = w
-		return r
+		buffers[n] = &buffer{more: make(chan struct{}, 1)}
+		return buffers[n]
 	}
 	s.Status = open(chanStatus)
 	if w.Stdout {
@@ -48,28 +47,58 @@ func WebSocket(ctx context.Context, address, protocol string, w Want) (*Session,
 	if w.Stderr {
 		s.Err = open(chanErr)
 	}
-	s.close = func() error {
-		err := ws.Close()
-		for _, p := range pipes {
-			p.Close()
-		}
-		return err
-	}
+	s.close = ws.Close
 	go func() { // ends with the connection
 		for {
 			var b []byte
 			if err := websocket.Message.Receive(ws, &b); err != nil {
-				for _, p := range pipes {
-					p.Close()
+				for _, to := range buffers {
+					to.add(nil, true)
 				}
 				return
 			}
-			if len(b) > 1 && pipes[b[0]] != nil {
-				_, _ = pipes[b[0]].Write(b[1:])
+			if len(b) > 1 && buffers[b[0]] != nil {
+				buffers[b[0]].add(b[1:], false)
 			}
 		}
 	}()
 	return s, nil
+}
+
+// buffer holds what has come on a channel until it is read: one that is not
+// read must not hold up the others. One reader.
+type buffer struct {
+	mu    sync.Mutex
+	data  []byte
+	ended bool
+	more  chan struct{}
+}
+
+func (b *buffer) add(data []byte, end bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.data, b.ended = append(b.data, data...), b.ended || end
+	select {
+	case b.more <- struct{}{}:
+	default:
+	}
+}
+
+func (b *buffer) Read(p []byte) (int, error) {
+	for {
+		b.mu.Lock()
+		n := copy(p, b.data)
+		b.data = b.data[n:]
+		ended := b.ended
+		b.mu.Unlock()
+		if n > 0 {
+			return n, nil
+		}
+		if ended {
+			return 0, io.EOF
+		}
+		<-b.more
+	}
 }
 
 // channel is one that we write to.
