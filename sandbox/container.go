@@ -141,7 +141,8 @@ func (s *Container) exited(e exitRecord) *Container {
 	n.Reason, n.Message = e.Reason, e.Message
 	switch {
 	case e.Unknown:
-		n.ExitCode, n.Reason = 255, orElse(e.Reason, ReasonUnknown)
+		// The keeper's reason is a sentence; here clients expect one word.
+		n.ExitCode, n.Reason = 255, ReasonUnknown
 		n.Message = orElse(n.Message, "the exit code is not known: nobody was there to read it when the process ended")
 	case e.OOM:
 		n.Reason = ReasonOOMKilled

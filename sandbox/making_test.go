@@ -109,3 +109,11 @@ func TestIdsAreFoundByPrefix(t *testing.T) {
 		}
 	}
 }
+
+// Clients expect one word as the reason of an end, also of one that nobody saw.
+func TestUnknownEnd(t *testing.T) {
+	got := (&Container{State: Running, Pid: 7}).exited(exitRecord{Unknown: true, Code: 3, Reason: "the process ended while nobody watched", FinishedAt: 1})
+	if got.State != Exited || got.ExitCode != 255 || got.Reason != ReasonUnknown || got.Message == "" || got.Pid != 0 {
+		t.Errorf("%+v", got)
+	}
+}
