@@ -16,6 +16,7 @@ type (
 	slot     int    // the result of an earlier step
 	ptr      uint64 // an address in data, as given by one of the data methods
 	syncEnd  struct{}
+	peerEnd  struct{}
 	pidPage  struct{}
 	pageSpan struct{}
 )
@@ -75,6 +76,8 @@ func (a *assembly) argument(arg any) (v, kind uint64) {
 		return uint64(v), runner.KindSlot
 	case syncEnd:
 		return 0, runner.KindSync
+	case peerEnd:
+		return 0, runner.KindPeer
 	case pidPage:
 		return 0, runner.KindPidPage
 	case pageSpan:
@@ -153,8 +156,13 @@ func (a *assembly) pointers(texts []string) ptr {
 }
 
 // wait adds the steps with which the child asks the keeper for a service and
-// waits until it is done.
+// waits until it is done. It lets go of its copy of the keeper's end before:
+// with that open it would wait for ever once the keeper has died, and hold all
+// that it was cloned with, the keeper's listening socket too.
 func (a *assembly) wait(name string, s runner.Service) {
+	if len(a.form.Services) == 0 {
+		a.call(name, unix.SYS_CLOSE, peerEnd{})
+	}
 	a.form.Services = append(a.form.Services, s)
 	a.call(name, unix.SYS_WRITE, syncEnd{}, "!", 1)
 	a.call(name, unix.SYS_READ, syncEnd{}, a.words(0), 1)

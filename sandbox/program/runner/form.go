@@ -119,6 +119,7 @@ const (
 	KindSync     // the child's end of the socket to the keeper
 	KindPidPage  // the page that takes the second child's pid
 	KindPageSize // its length
+	KindPeer     // the keeper's end of the socket, of which the child has a copy
 )
 
 // Kinds of services: what the keeper does while the child waits for it.

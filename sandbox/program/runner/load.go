@@ -26,6 +26,7 @@ type Loaded struct {
 	offers  int
 	service []service
 	syncs   []patch // words that take the number of the child's end of the socket
+	peers   []patch // and of the keeper's
 	used    bool
 }
 

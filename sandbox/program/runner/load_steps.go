@@ -66,6 +66,10 @@ func (d *decoder) step(s *step, i int, all []step, final []int) error {
 			d.l.syncs = append(d.l.syncs, patch{&s.args[a]})
 			continue
 		}
+		if k == KindPeer {
+			d.l.peers = append(d.l.peers, patch{&s.args[a]})
+			continue
+		}
 		v, err := d.value(k, v, i)
 		if err != nil {
 			return fmt.Errorf("step %d: %w", i, err)

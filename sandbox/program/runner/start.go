@@ -118,6 +118,9 @@ func (l *Loaded) cloneLocked(r *running, args *cloneArgs) (int, error) {
 	for _, p := range l.syncs {
 		*p.word = uint64(pair[1])
 	}
+	for _, p := range l.peers {
+		*p.word = uint64(pair[0])
+	}
 	pid, err := l.cloneNow(args)
 	_ = unix.Close(pair[1])
 	if err != nil {
