@@ -47,7 +47,7 @@ func TestHungVolume(t *testing.T) {
 		cfg := node.Container("c", "sleep 100")
 		cfg.Mounts = []*cri.Mount{{HostPath: dir, ContainerPath: "/mnt"}}
 		var id string
-		release := func() {}
+		var release func()
 		if when == "create" {
 			release = hang(t, dir)
 		} else {

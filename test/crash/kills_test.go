@@ -73,7 +73,7 @@ type field struct {
 	alone  time.Time    // when the keeper was last killed by itself
 	both   atomic.Int64 // kills of both so far
 
-	pods, containers, starts, execs, unknown, startErrors atomic.Int64
+	pods, containers, execs, unknown, startErrors atomic.Int64
 }
 
 // connected lets the churners use the daemon of now.
