@@ -40,23 +40,11 @@ func (p *Pods) Exec(ctx context.Context, id string, cmd []string, tty bool, s St
 	return code, nil
 }
 
-func (p *Pods) exec(ctx context.Context, c *container, cmd []string, tty bool, s Streams) (_ int, err error) {
-	f := newFiles()
-	defer f.close()
-	e, b, err := p.prepareExec(c, cmd, tty, f)
-	if err != nil {
-		return 0, err
-	}
+func (p *Pods) exec(ctx context.Context, c *container, cmd []string, tty bool, s Streams) (int, error) {
 	t := &talk{Streams: s, tty: tty, over: make(chan struct{})}
 	defer t.hangUp()
-	// A start that was cut off would leave a command that nobody knows of.
-	start, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
-	defer cancel()
-	if err = t.plumb(b, f); err == nil {
-		err = p.startTalk(start, e, b, t)
-	}
+	e, err := p.execTalk(ctx, c, cmd, t)
 	if err != nil {
-		e.end()
 		return 0, err
 	}
 	t.begin()
@@ -73,6 +61,28 @@ func (p *Pods) exec(ctx context.Context, c *container, cmd []string, tty bool, s
 		p.abandon(c, e)
 		return 0, context.Cause(ctx)
 	}
+}
+
+// execTalk starts the command. When it returns, the command alone has its ends
+// of the pipes: their end is then its end.
+func (p *Pods) execTalk(ctx context.Context, c *container, cmd []string, t *talk) (*execution, error) {
+	f := newFiles()
+	defer f.close()
+	e, b, err := p.prepareExec(c, cmd, t.tty, f)
+	if err != nil {
+		return nil, err
+	}
+	// A start that was cut off would leave a command that nobody knows of.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
+	defer cancel()
+	if err = t.plumb(b, f); err == nil {
+		err = p.startTalk(ctx, e, b, t)
+	}
+	if err != nil {
+		e.end()
+		return nil, err
+	}
+	return e, nil
 }
 
 // startTalk makes the program and starts it. A terminal has the client's size,
