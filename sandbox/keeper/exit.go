@@ -79,18 +79,24 @@ func (k *Keeper) oomGrew(it *item) bool {
 	return fd >= 0 && linux.OOMKills(fd) > it.oom
 }
 
-// status finds out how the process ended: as its parent, else from the kernel
-// once its parent has reaped it, else from the record of the daemon. When
-// nobody knows it says so and invents nothing.
+// status finds out how the process ended: as its parent, which a tracer can keep
+// waiting (somebody runs strace on a container), else from the kernel once its
+// parent has reaped it, else from the record of the daemon. When nobody knows it
+// says so and invents nothing.
 func (k *Keeper) status(it *item, e *wire.Exit, record int) {
 	pidfd := it.fd(wire.FdPidfd)
 	e.FinishedAt = time.Now().UnixNano()
-	how, ok, err := linux.PeekExit(pidfd)
-	for end := time.Now().Add(foreignLimit); !ok || err != nil; {
+	var how linux.Ended
+	for end := time.Now().Add(foreignLimit); ; {
+		var ok bool
+		var err error
+		if how, ok, err = linux.PeekExit(pidfd); ok && err == nil {
+			break
+		}
 		if record >= 0 && readExit(record, e) {
 			return
 		}
-		if how, ok, err = linux.LastExit(pidfd); ok {
+		if how, ok, err = linux.LastExit(pidfd); ok && err == nil {
 			break
 		}
 		if time.Now().After(end) {
