@@ -61,17 +61,45 @@ const vdsoPages = 16
 // maxUnmaps bounds the steps that unmapList asks for.
 const maxUnmaps = 2*vdsoPages + 12
 
-// unmapList is everything in the child's memory but the page or two with the
-// runner's code and the program. It does not ask /proc what is mapped: the
-// keeper has none, and the heap may grow before the clone. What is kept is
-// known, so the rest is the gaps.
-func (l *Loaded) unmapList() []span {
+// kept is what the child runs on: the page or two with the runner's code, and
+// the program.
+func (l *Loaded) kept() []span {
 	p := uint64(pageSize())
 	run := uint64(runnerAddr())
-	keep := []span{
+	return []span{
 		{lo: run &^ (p - 1), hi: (run + runnerSize + p - 1) &^ (p - 1)},
 		l.code.span(), l.image.span(), l.pages.span(),
 	}
+}
+
+// withhold keeps a clone from copying anything but what the child runs on: the
+// heap, most of all, holds other programs, and copying and undoing its page
+// tables is most of what a clone costs. Marks stay with the memory, so what the
+// child runs on is unmarked first: another program's start has marked it. The
+// caller holds the lock that all clones take. What cannot be marked is copied,
+// and unmapped by the child.
+func (l *Loaded) withhold() {
+	for _, s := range l.kept() {
+		s.advise(unix.MADV_DOFORK)
+	}
+	for _, s := range l.unmapList() {
+		if !s.mayFail {
+			s.advise(unix.MADV_DONTFORK)
+		}
+	}
+}
+
+// advise ignores holes in the span (ENOMEM): what is there has been told.
+func (s span) advise(advice int) {
+	_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, uintptr(s.lo), uintptr(s.hi-s.lo), uintptr(advice))
+}
+
+// unmapList is everything in the child's memory but what it runs on. It does
+// not ask /proc what is mapped: the keeper has none, and the heap may grow
+// before the clone. What is kept is known, so the rest is the gaps.
+func (l *Loaded) unmapList() []span {
+	p := uint64(pageSize())
+	keep := l.kept()
 	vdso, top := layout()
 	if vdso != 0 {
 		keep = append(keep, span{lo: vdso&^(p-1) - vdsoPages*p, hi: vdso&^(p-1) + vdsoPages*p, mayFail: true})

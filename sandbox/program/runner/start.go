@@ -132,6 +132,7 @@ func (l *Loaded) cloneLocked(r *running, args *cloneArgs) (int, error) {
 }
 
 func (l *Loaded) cloneNow(args *cloneArgs) (int, error) {
+	l.withhold()
 	pid := cloneRun(args, unsafe.Sizeof(*args), &l.steps[0], uintptr(len(l.steps)), l.status())
 	if pid < 0 {
 		return 0, keeperFailed(syscall.Errno(-pid))
