@@ -13,7 +13,7 @@
 // The trap is reaping. Start clones children that its caller has never heard of
 // and waits for them by number, so a process that uses it must not reap children
 // it does not know: look first (WNOWAIT), then take only what is known. A second
-// one: a process that starts programs must be built without cgo. libc
-// registers an rseq area for each thread, the child does not get it, and the
-// kernel kills a process whose area is gone.
+// one: a process that starts programs of two clones must be built without cgo.
+// libc registers an rseq area for each thread, the child does not keep it, and
+// the kernel kills a process whose area is gone.
 package runner
