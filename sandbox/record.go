@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"slipway/cni"
+	"slipway/sandbox/wire"
 )
 
 // formatVersion is written into each record. A record of a newer version is
@@ -35,7 +36,7 @@ const (
 	specFile      = "config.json"
 	startedFile   = "started.json"
 	resourcesFile = "resources.json"
-	exitFile      = "exit.json"
+	exitFile      = wire.ExitFile
 )
 
 var errVersion = errors.New("record of a version that this program does not know")
@@ -102,18 +103,8 @@ type resourcesRecord struct {
 	Resources json.RawMessage `json:"resources"`
 }
 
-// exitRecord is written by the first to know, by link(2): the keeper, or the
-// daemon when it knows earlier or when there was no process at all.
-type exitRecord struct {
-	Version    int    `json:"version"`
-	Code       int    `json:"code"`
-	Signal     int    `json:"signal"`
-	OOM        bool   `json:"oom"`
-	Unknown    bool   `json:"unknown"`
-	FinishedAt int64  `json:"finishedAt"`
-	Reason     string `json:"reason"`
-	Message    string `json:"message,omitempty"`
-}
+// exitRecord is what both processes write of an end.
+type exitRecord = wire.ExitRecord
 
 // newID makes the id of a pod sandbox or container: 64 hexadecimal digits, the
 // form that cAdvisor and node agents look for in a cgroup's path.

@@ -14,20 +14,25 @@ const (
 // MaxExitFile bounds exit.json in bytes.
 const MaxExitFile = 4096
 
-// exitRecord is exit.json. Whichever process knows first writes it, by link(2).
-type exitRecord struct {
+// ExitRecord is exit.json. Whichever process knows first writes it, by link(2):
+// the keeper, or the daemon when it knows earlier or when there was no process
+// at all.
+type ExitRecord struct {
 	Version    int    `json:"version"`
 	Code       int    `json:"code"`
 	Signal     int    `json:"signal"`
 	OOM        bool   `json:"oom"`
 	Unknown    bool   `json:"unknown"`
-	FinishedAt int64  `json:"finishedAt"`
+	FinishedAt int64  `json:"finishedAt"` // Unix nanoseconds
 	Reason     string `json:"reason"`
+	Message    string `json:"message,omitempty"` // for people; the daemon's alone
 }
 
 // Record returns the bytes of exit.json.
 func (e *Exit) Record() []byte {
-	b, err := json.Marshal(exitRecord{1, e.Code, e.Signal, e.OOM, e.Unknown, e.FinishedAt, e.Reason})
+	b, err := json.Marshal(ExitRecord{
+		Version: 1, Code: e.Code, Signal: e.Signal, OOM: e.OOM, Unknown: e.Unknown, FinishedAt: e.FinishedAt, Reason: e.Reason,
+	})
 	if err != nil {
 		panic(err) // plain values cannot fail
 	}
@@ -36,7 +41,7 @@ func (e *Exit) Record() []byte {
 
 // FromRecord sets what exit.json says.
 func (e *Exit) FromRecord(b []byte) error {
-	var r exitRecord
+	var r ExitRecord
 	if err := json.Unmarshal(b, &r); err != nil {
 		return fmt.Errorf("%s: %w", ExitFile, err)
 	}
