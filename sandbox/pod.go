@@ -52,7 +52,7 @@ func podName(m *cri.PodSandboxMetadata) string {
 	return fmt.Sprintf("pod sandbox %q", m.GetNamespace()+"/"+m.GetName())
 }
 
-// namespaceMode returns what a pod's or container's security context asks for.
+// podOptions are the namespace modes that a pod asks for.
 func podOptions(cfg *cri.PodSandboxConfig) *cri.NamespaceOption {
 	return cfg.GetLinux().GetSecurityContext().GetNamespaceOptions()
 }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -69,12 +70,14 @@ func readHostFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b := make([]byte, maxHostFile)
-	n, err := f.Read(b)
-	if err != nil && n == 0 {
-		return nil, nil // an empty file
+	b, err := io.ReadAll(io.LimitReader(f, maxHostFile+1))
+	if err != nil {
+		return nil, err
 	}
-	return b[:n], nil
+	if len(b) > maxHostFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxHostFile)
+	}
+	return b, nil
 }
 
 // removeFiles is makeFiles undone; it may be called again.

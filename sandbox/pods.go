@@ -68,7 +68,7 @@ const (
 	cleanupLimit = 30 * time.Second
 )
 
-// dirOf is where a pod's records lie; of is where a container's lie.
+// Where things lie: records below root, what a reboot may empty below state.
 func (p *Pods) podsDir() string           { return filepath.Join(p.o.Root, "pods") }
 func (p *Pods) podDir(id string) string   { return filepath.Join(p.podsDir(), id) }
 func (p *Pods) removingDir() string       { return filepath.Join(p.o.Root, "removing") }

@@ -39,10 +39,9 @@ func Alive(pidfd int) error {
 	return nil
 }
 
-// ProcOf opens, without reading it, the procfs that a process has mounted at
-// /proc in its own mount namespace. It must be the root of a procfs; a
-// container that may mount can put anything there (CVE-2025-52881).
-func ProcOf(pidfd int) (int, error) {
+// inRootOf opens, without reading it, a directory in the root of a process; no
+// part of its name may be a symlink. What it is remains to be checked.
+func inRootOf(pidfd int, name string) (int, error) {
 	pid, err := PidOf(pidfd)
 	if err != nil {
 		return -1, err
@@ -52,19 +51,30 @@ func ProcOf(pidfd int) (int, error) {
 		return -1, fmt.Errorf("root of process %d: %w", pid, err)
 	}
 	defer unix.Close(root)
-	fd, err := openat2(root, "proc", unix.OpenHow{
+	fd, err := openat2(root, name, unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {
-		return -1, fmt.Errorf("/proc of process %d: %w", pid, err)
+		return -1, fmt.Errorf("/%s of process %d: %w", name, pid, err)
+	}
+	return fd, nil
+}
+
+// ProcOf opens, without reading it, the procfs that a process has mounted at
+// /proc in its own mount namespace. It must be the root of a procfs; a
+// container that may mount can put anything there (CVE-2025-52881).
+func ProcOf(pidfd int) (int, error) {
+	fd, err := inRootOf(pidfd, "proc")
+	if err != nil {
+		return -1, err
 	}
 	if err = isProcfs(fd); err == nil {
 		err = Alive(pidfd)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("/proc of process %d: %w", pid, err)
+		return -1, fmt.Errorf("/proc of the process: %w", err)
 	}
 	return fd, nil
 }

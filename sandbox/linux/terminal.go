@@ -3,7 +3,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,21 +80,9 @@ func ResizeTerminal(master int, rows, cols uint16) error {
 // container whose own descriptor was lost. It must be a devpts; which one does
 // not matter, a terminal of it is made by the mount's own ptmx (OpenTerminal).
 func DevptsOf(pidfd int) (int, error) {
-	pid, err := PidOf(pidfd)
+	fd, err := inRootOf(pidfd, "dev/pts")
 	if err != nil {
 		return -1, err
-	}
-	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("root of process %d: %w", pid, err)
-	}
-	defer unix.Close(root)
-	fd, err := openat2(root, "dev/pts", unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	if err != nil {
-		return -1, fmt.Errorf("/dev/pts of process %d: %w", pid, err)
 	}
 	var fs unix.Statfs_t
 	if err = unix.Fstatfs(fd, &fs); err == nil && fs.Type != unix.DEVPTS_SUPER_MAGIC {
@@ -106,7 +93,7 @@ func DevptsOf(pidfd int) (int, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("/dev/pts of process %d: %w", pid, err)
+		return -1, fmt.Errorf("/dev/pts of the process: %w", err)
 	}
 	return fd, nil
 }
