@@ -33,6 +33,7 @@ type pairs struct {
 type pair struct {
 	port       uint16
 	data, errs httpstream.Stream
+	told       []<-chan struct{} // closed when the client was told that its stream is taken
 	late       *time.Timer
 }
 
@@ -66,24 +67,34 @@ func (p *pairs) serve(conn httpstream.Connection) error {
 
 // arrived takes a stream that the client has opened. It does not wait: the
 // connection's reader is behind it.
-func (p *pairs) arrived(s httpstream.Stream, _ <-chan struct{}) error {
-	port, err := strconv.ParseUint(s.Headers().Get(portforward.PortHeader), 10, 16)
-	kind := s.Headers().Get(portforward.StreamType)
-	if err != nil || port == 0 || kind != portforward.StreamTypeData && kind != portforward.StreamTypeError {
-		p.x.cancel(fmt.Errorf("%w: port %q, type %q", errStreams, s.Headers().Get(portforward.PortHeader), kind))
-		return nil
-	}
+func (p *pairs) arrived(s httpstream.Stream, told <-chan struct{}) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil // reset with the connection
 	}
+	if err := p.take(s, told); err != nil {
+		// A connection that ends before the reply leaves the client waiting for it.
+		p.work.Go(func() {
+			<-told
+			p.x.cancel(err)
+		})
+	}
+	return nil
+}
+
+// take puts a stream to its pair. The caller holds the lock.
+func (p *pairs) take(s httpstream.Stream, told <-chan struct{}) error {
+	port, err := strconv.ParseUint(s.Headers().Get(portforward.PortHeader), 10, 16)
+	kind := s.Headers().Get(portforward.StreamType)
+	if err != nil || port == 0 || kind != portforward.StreamTypeData && kind != portforward.StreamTypeError {
+		return fmt.Errorf("%w: port %q, type %q", errStreams, s.Headers().Get(portforward.PortHeader), kind)
+	}
 	id := requestID(s, kind)
 	h := p.half[id]
 	if h == nil {
 		if p.n >= maxPairs {
-			p.x.cancel(fmt.Errorf("%w: more than %d connections", ErrTooMany, maxPairs))
-			return nil
+			return fmt.Errorf("%w: more than %d connections", ErrTooMany, maxPairs)
 		}
 		p.n++
 		h = &pair{port: uint16(port)}
@@ -96,9 +107,9 @@ func (p *pairs) arrived(s httpstream.Stream, _ <-chan struct{}) error {
 	case kind == portforward.StreamTypeError && h.errs == nil:
 		h.errs = s
 	default:
-		p.x.cancel(fmt.Errorf("%w: two of one kind for request %q", errStreams, id))
-		return nil
+		return fmt.Errorf("%w: two of one kind for request %q", errStreams, id)
 	}
+	h.told = append(h.told, told)
 	if h.data != nil && h.errs != nil && h.late.Stop() {
 		delete(p.half, id)
 		p.work.Go(func() { p.forward(h) })
@@ -133,6 +144,11 @@ func (p *pairs) drop(id string, h *pair) {
 func (p *pairs) forward(h *pair) {
 	x := p.x
 	x.touch()
+	// A reset that overtakes the reply looks to the client like a stream that
+	// was never taken, and it does not read what went wrong.
+	for _, told := range h.told {
+		<-told
+	}
 	err := x.e.forward(x.ctx, h.port, &activeStream{h.data, x})
 	if err != nil {
 		_, _ = h.errs.Write([]byte(err.Error()))
