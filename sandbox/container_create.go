@@ -85,7 +85,7 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 		return err
 	}
 	c.decided = spec
-	p.publishContainer(c, c.describe())
+	p.publishContainer(c, c.describe(), EventCreated)
 	return nil
 }
 

@@ -81,7 +81,7 @@ func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 			p.log.Error("exit record", "container", c.id, "error", err)
 		}
 	}
-	c.snapshot.Store(c.snapshot.Load().exited(e))
+	p.publishContainer(c, c.snapshot.Load().exited(e), EventStopped)
 	if c.process != nil {
 		_ = linux.Close(c.process.pidfd)
 		c.process = nil

@@ -65,9 +65,7 @@ func (p *Pods) reaperOf(ctx context.Context, s *pod) (*process, error) {
 		return nil, err
 	}
 	s.reaper = r
-	snap := *s.snapshot.Load()
-	snap.Pid = r.pid
-	s.snapshot.Store(&snap)
+	p.changePod(s, func(snap *Pod) { snap.Pid = r.pid })
 	return r, nil
 }
 
@@ -123,9 +121,7 @@ func (p *Pods) reaperExited(s *pod) {
 	if err := p.clearReaper(ctx, s); err != nil {
 		p.log.Warn("PID 1 of a shared PID namespace", "pod", s.id, "error", err)
 	}
-	snap := *s.snapshot.Load()
-	snap.Pid = 0
-	s.snapshot.Store(&snap)
+	p.changePod(s, func(snap *Pod) { snap.Pid = 0 })
 }
 
 // stopReaper ends the shared PID namespace, and with it whatever was left in it.

@@ -48,9 +48,7 @@ func (p *Pods) removeContainer(ctx context.Context, c *container) error {
 		return fmt.Errorf("remove %s: %w", c.name(), err)
 	}
 	c.gone = true
-	p.mu.Lock()
-	delete(p.containers, c.id)
-	p.mu.Unlock()
+	p.hideContainer(c)
 	p.freeName(containerKey(c.pod.id, c.config.GetMetadata()), c.id)
 	if err := p.discard(ctx, c, trash); err != nil {
 		p.log.Warn("a removed container leaves something behind; the next start takes it away", "container", c.id, "error", err)

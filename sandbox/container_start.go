@@ -77,7 +77,7 @@ func (p *Pods) failStart(c *container, cause error) {
 	if err := writeOnce(c.dir, exitFile, e); err != nil {
 		p.log.Error("exit record", "container", c.id, "error", err)
 	}
-	c.snapshot.Store(c.snapshot.Load().exited(e))
+	p.publishContainer(c, c.snapshot.Load().exited(e), EventStopped)
 	c.over.Do(func() { close(c.ended) })
 }
 
@@ -138,7 +138,7 @@ func (p *Pods) started(c *container, ch child) error {
 		return err
 	}
 	c.process = &process{pid: ch.Pid, pidfd: ch.Pidfd}
-	c.snapshot.Store(c.snapshot.Load().running(ch.Pid, now))
+	p.publishContainer(c, c.snapshot.Load().running(ch.Pid, now), EventStarted)
 	return nil
 }
 

@@ -64,7 +64,7 @@ func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxCo
 		return err
 	}
 	c.resources, snap.Resources = merged, merged
-	c.snapshot.Store(&snap)
+	p.publishContainer(c, &snap)
 	return nil
 }
 

@@ -17,6 +17,8 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrImageVolume: an image volume cannot be mounted.
 	ErrImageVolume = errors.New("image volume")
+	// ErrSlow: a subscriber of events did not keep up.
+	ErrSlow = errors.New("too slow")
 	// ErrTimeout: a command given to exec ran longer than it may.
 	ErrTimeout = errors.New("timed out")
 )

@@ -43,9 +43,7 @@ func (p *Pods) removePod(ctx context.Context, s *pod) error {
 		return err
 	}
 	s.gone = true
-	p.mu.Lock()
-	delete(p.pods, s.id)
-	p.mu.Unlock()
+	p.hidePod(s)
 	p.freeName(podKey(s.config.GetMetadata()), s.id)
 	return nil
 }

@@ -64,7 +64,7 @@ func (p *Pods) runPod(ctx context.Context, s *pod) (err error) {
 	if err := p.attachNetwork(ctx, s); err != nil {
 		return err
 	}
-	p.publishPod(s, p.describe(s, true))
+	p.publishPod(s, p.describe(s, true), EventCreated, EventStarted)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (p *Pods) undoRun(ctx context.Context, s *pod) {
 	}
 	if err != nil {
 		p.log.Warn("a pod sandbox that failed leaves something behind; it is shown as not ready until it can be removed", "pod", s.id, "error", err)
-		p.publishPod(s, p.describe(s, false))
+		p.publishPod(s, p.describe(s, false), EventCreated)
 	}
 }
 

@@ -60,10 +60,16 @@ func announceStop(s *pod) error {
 // dismantle undoes what runPod made, in reverse, from the records; s.op is held
 // whole. Each step may be repeated. The records stay.
 func (p *Pods) dismantle(ctx context.Context, s *pod) error {
-	if snap := s.snapshot.Load(); snap != nil && snap.Ready {
-		s.snapshot.Store(p.describe(s, false)) // not ready from here on, however far it gets
+	snap := s.snapshot.Load()
+	wasReady := snap != nil && snap.Ready
+	if wasReady {
+		p.changePod(s, func(snap *Pod) { snap.Ready, snap.Pid = false, 0 }) // not ready from here on, however far it gets
 	}
-	if err := p.stopContainers(ctx, s); err != nil {
+	err := p.stopContainers(ctx, s)
+	if wasReady {
+		p.tellPodStopped(s) // after its containers' ends, as elsewhere
+	}
+	if err != nil {
 		return err
 	}
 	if err := p.stopReaper(ctx, s); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"slipway/cni"
@@ -43,18 +44,23 @@ type Options struct {
 // Pods is all pod sandboxes and their containers.
 //
 // Locks, in order, never upward: pod.op, container.op, pod.holders; Pods.mu is
-// the last and nothing else is taken under it.
+// the last and under it only the feed's is taken.
 type Pods struct {
 	o    Options
 	log  *slog.Logger
 	boot string // boot id of the running kernel
 	link *link
 
-	mu         sync.RWMutex // guards the maps below; never held over I/O
+	// mu guards the maps below, and is held whole where a snapshot in them is
+	// replaced: what is read under it is one moment. Never held over I/O.
+	mu         sync.RWMutex
 	pods       map[string]*pod
 	containers map[string]*container
 	making     map[string]*making // by metadata key: what is being made or stands under that name
 	execs      map[string]chan wire.Exit
+
+	feed    Feed         // of what becomes of pods and containers
+	stamped atomic.Int64 // the last stamp of a view, in ns since 1970
 
 	attached attached // clients of running containers
 
@@ -155,22 +161,6 @@ func (p *Pods) Containers() []*Container {
 	p.mu.RUnlock()
 	slices.SortFunc(all, func(a, b *Container) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return all
-}
-
-// publishPod makes a pod visible to all.
-func (p *Pods) publishPod(s *pod, snap *Pod) {
-	s.snapshot.Store(snap)
-	p.mu.Lock()
-	p.pods[s.id] = s
-	p.mu.Unlock()
-}
-
-// publishContainer makes a container visible to all.
-func (p *Pods) publishContainer(c *container, snap *Container) {
-	c.snapshot.Store(snap)
-	p.mu.Lock()
-	p.containers[c.id] = c
-	p.mu.Unlock()
 }
 
 // containersOf returns the containers of a pod, in no order.

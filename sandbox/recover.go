@@ -120,7 +120,7 @@ func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held
 	if ready {
 		if err := p.restorePod(ctx, s); err != nil {
 			p.log.Error("a pod sandbox lost its namespaces; it is not ready any more", "pod", s.id, "error", err)
-			s.snapshot.Store(p.describe(s, false))
+			p.publishPod(s, p.describe(s, false))
 		}
 		return
 	}

@@ -96,7 +96,7 @@ func (p *Pods) recoverContainer(ctx context.Context, c *container, boot string, 
 	h := keeps[c.id]
 	c.kept = h != nil
 	if wasStarted {
-		c.snapshot.Store(c.snapshot.Load().running(started.Pid, unixNano(started.At)))
+		p.publishContainer(c, c.snapshot.Load().running(started.Pid, unixNano(started.At)))
 	}
 	switch {
 	case exists(filepath.Join(c.dir, exitFile)): // what is said here holds only when it is bad
@@ -156,7 +156,7 @@ func (p *Pods) takeContainer(ctx context.Context, c *container, started processR
 			return err
 		}
 	}
-	c.snapshot.Store(c.snapshot.Load().running(pr.pid, at))
+	p.publishContainer(c, c.snapshot.Load().running(pr.pid, at))
 	return nil
 }
 

@@ -150,7 +150,7 @@ func (p *Pods) takeReaper(ctx context.Context, s *pod, keeps map[string]*held) {
 		return
 	}
 	s.reaper = pr
-	s.snapshot.Store(p.describe(s, true))
+	p.publishPod(s, p.describe(s, true))
 }
 
 // grouped says whether a cgroup of the pod's PID 1 is there.

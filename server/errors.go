@@ -41,6 +41,7 @@ var table = []struct {
 	{is: sandbox.ErrUnavailable, code: codes.Unavailable},
 	{is: sandbox.ErrTimeout, code: codes.DeadlineExceeded},
 
+	{is: sandbox.ErrSlow, code: codes.ResourceExhausted},
 	{is: streaming.ErrTooMany, code: codes.ResourceExhausted},
 
 	{is: imagestore.ErrNotFound, code: codes.NotFound},
