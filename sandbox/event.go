@@ -79,7 +79,7 @@ func (p *Pods) stamp() time.Time {
 // tell publishes events about a pod or one of its containers; p.mu is held
 // whole, and what they tell of is visible.
 func (p *Pods) tell(s *pod, id string, kinds []EventKind) {
-	if !p.feed.heard() {
+	if p.feed.Subscribers() == 0 {
 		return
 	}
 	for _, kind := range kinds {

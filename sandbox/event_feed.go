@@ -58,11 +58,11 @@ func (f *Feed) Publish(e Event) {
 	}
 }
 
-// heard: somebody listens.
-func (f *Feed) heard() bool {
+// Subscribers counts who listens.
+func (f *Feed) Subscribers() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.subscribers) > 0
+	return len(f.subscribers)
 }
 
 // Dropped counts the events that subscribers did not get because they had been

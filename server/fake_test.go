@@ -25,6 +25,7 @@ type fakePods struct {
 	netErr     error
 	keeperErr  error
 	act        func() // run by every request that does something
+	feed       sandbox.Feed
 
 	mu    sync.Mutex
 	calls []string
@@ -54,6 +55,19 @@ func (f *fakePods) Pod(id string) (*sandbox.Pod, error) {
 	}
 	return nil, fmt.Errorf("pod sandbox %q: %w", id, sandbox.ErrNotFound)
 }
+
+// View is of all containers of the pod, at the time of the samples.
+func (f *fakePods) View(id string) (sandbox.View, error) {
+	p, err := f.Pod(id)
+	v := sandbox.View{Pod: p, At: at}
+	for _, c := range f.containers {
+		if err == nil && c.PodID == p.ID {
+			v.Containers = append(v.Containers, c)
+		}
+	}
+	return v, err
+}
+func (f *fakePods) Subscribe() *sandbox.Subscription { return f.feed.Subscribe() }
 
 func (f *fakePods) CreateContainer(_ context.Context, pod string, cfg *cri.ContainerConfig, _ *cri.PodSandboxConfig) (string, error) {
 	return "newcontainer", f.did("CreateContainer %s %s", pod, cfg.GetMetadata().GetName())

@@ -31,16 +31,20 @@ func (s *runtimeService) RemovePodSandbox(ctx context.Context, req *cri.RemovePo
 	return &cri.RemovePodSandboxResponse{}, s.pods.RemovePod(ctx, req.GetPodSandboxId())
 }
 
-// PodSandboxStatus describes one pod. Its timestamp stays zero: with one, the
-// kubelet would take an absent list of containers for the truth.
+// PodSandboxStatus describes one pod with its containers. The timestamp says to
+// the kubelet that the list is whole, and orders it among events.
 func (s *runtimeService) PodSandboxStatus(_ context.Context, req *cri.PodSandboxStatusRequest) (*cri.PodSandboxStatusResponse, error) {
-	p, err := s.pods.Pod(req.GetPodSandboxId())
+	v, err := s.pods.View(req.GetPodSandboxId())
 	if err != nil {
 		return nil, err
 	}
-	resp := &cri.PodSandboxStatusResponse{Status: podStatus(p)}
+	resp := &cri.PodSandboxStatusResponse{
+		Status:             podStatus(v.Pod),
+		ContainersStatuses: containerStatuses(v.Containers),
+		Timestamp:          nanos(v.At),
+	}
 	if req.GetVerbose() {
-		resp.Info, err = podInfo(p)
+		resp.Info, err = podInfo(v.Pod)
 	}
 	return resp, err
 }

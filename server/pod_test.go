@@ -14,7 +14,11 @@ import (
 )
 
 func TestPodStatus(t *testing.T) {
-	s := serve(t, &fakePods{pods: []*sandbox.Pod{samplePod(podA, true)}}, &fakeImages{})
+	c := sampleContainer(ctrA, podA, sandbox.Exited)
+	s := serve(t, &fakePods{
+		pods:       []*sandbox.Pod{samplePod(podA, true)},
+		containers: []*sandbox.Container{c, sampleContainer(ctrB, podB, sandbox.Running)},
+	}, &fakeImages{})
 	got, err := s.runtime.PodSandboxStatus(s.ctx, podA[:8], false)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +34,7 @@ func TestPodStatus(t *testing.T) {
 		}}},
 		Labels:      map[string]string{"app": "web", "tier": "front"},
 		Annotations: map[string]string{"hash": "=\n odd \t"},
-	}}
+	}, ContainersStatuses: []*cri.ContainerStatus{containerStatus(c)}, Timestamp: at.UnixNano()}
 	if d := cmp.Diff(want, got, protocmp.Transform()); d != "" {
 		t.Error(d)
 	}

@@ -20,6 +20,8 @@ type Pods interface {
 	RemovePod(ctx context.Context, id string) error
 	Pod(id string) (*sandbox.Pod, error)
 	List() []*sandbox.Pod
+	View(id string) (sandbox.View, error)
+	Subscribe() *sandbox.Subscription
 
 	CreateContainer(ctx context.Context, podID string, cfg *cri.ContainerConfig, podCfg *cri.PodSandboxConfig) (id string, err error)
 	StartContainer(ctx context.Context, id string) error

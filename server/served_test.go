@@ -26,6 +26,7 @@ type served struct {
 	image   internalapi.ImageManagerService
 	conn    *grpc.ClientConn // for what the clients cannot say
 	log     *logBuffer
+	server  *Server
 }
 
 func serve(t *testing.T, pods *fakePods, images *fakeImages) *served {
@@ -46,6 +47,7 @@ func serveStreaming(t *testing.T, pods *fakePods, images *fakeImages, streaming 
 		Config:   func() any { return map[string]string{"sandboxImage": "example/pause:1"} },
 		Features: Features{RecursiveReadOnlyMounts: true, SupplementalGroupsPolicy: true},
 	})
+	s.server = srv
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {

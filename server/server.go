@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -52,6 +53,7 @@ type Features struct {
 // Server answers on a socket.
 type Server struct {
 	grpc *grpc.Server
+	stop func() // ends the streams that have no end of their own
 }
 
 // New returns a server that answers nobody yet.
@@ -64,10 +66,11 @@ func New(o Options) *Server {
 		grpc.ChainUnaryInterceptor(logUnary(o.Log), mapUnary(o.Log)),
 		grpc.ChainStreamInterceptor(logStream(o.Log), mapStream(o.Log)),
 	)
-	cri.RegisterRuntimeServiceServer(s, &runtimeService{o: o, pods: o.Pods})
+	stopping := make(chan struct{})
+	cri.RegisterRuntimeServiceServer(s, &runtimeService{o: o, pods: o.Pods, stopping: stopping})
 	cri.RegisterImageServiceServer(s, &imageService{images: o.Images})
 	adminapi.RegisterAdminServer(s, &adminService{images: o.Images})
-	return &Server{grpc: s}
+	return &Server{grpc: s, stop: sync.OnceFunc(func() { close(stopping) })}
 }
 
 // Serve answers on l, which it closes, until Stop.
@@ -78,9 +81,10 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Stop takes no new request and waits for those under way; when ctx ends first
-// they are cut off.
+// Stop takes no new request, ends streams of events and waits for the requests
+// under way; when ctx ends first they are cut off.
 func (s *Server) Stop(ctx context.Context) {
+	s.stop()
 	cut := context.AfterFunc(ctx, s.grpc.Stop)
 	defer cut()
 	s.grpc.GracefulStop()
@@ -90,8 +94,9 @@ func (s *Server) Stop(ctx context.Context) {
 // Unimplemented.
 type runtimeService struct {
 	cri.UnimplementedRuntimeServiceServer
-	o    Options
-	pods Pods
+	o        Options
+	pods     Pods
+	stopping <-chan struct{} // closed when the server stops
 }
 
 // imageService answers ImageService.
