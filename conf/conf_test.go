@@ -94,6 +94,14 @@ sandbox_image = "h"
 cgroup_parent = "i.slice"
 default_ulimits = ["nofile=1024:524288", "core=0", "memlock=unlimited"]
 absent_mount_sources = ["/etc/hostname", "/mnt"]
+cdi_spec_dirs = ["/j"]
+stream_address = "192.0.2.1:10010"
+stream_tls_cert = "/k"
+stream_tls_key = "/l"
+stream_idle_timeout = "90m"
+stream_open_timeout = "1m30s"
+stream_max_sessions = 1_000_0
+stream_max_sessions_per_pod = 0x10
 `
 	c := load(t, text, nil)
 	if err := c.Validate(); err != nil {
@@ -111,6 +119,9 @@ absent_mount_sources = ["/etc/hostname", "/mnt"]
 		if other := strings.Split(string(defaults.Dump()), "\n")[i]; line != "" && strings.Split(line, " #")[0] == strings.Split(other, " #")[0] {
 			t.Errorf("no value of its own: %s", line)
 		}
+	}
+	if c.StreamMax != 10000 || c.StreamMaxPod != 16 || c.StreamIdleTimeout.String() != "90m" || c.StreamOpenTimeout.String() != "1m30s" {
+		t.Errorf("%s", c.Dump())
 	}
 	if c.Socket() != `/tmp/a "b".sock` || c.Level().String() != "DEBUG" {
 		t.Errorf("socket %q, level %v", c.Socket(), c.Level())
@@ -182,6 +193,19 @@ func TestFaultsOfTheFile(t *testing.T) {
 		{"bad ulimit", "\ndefault_ulimits = [\"core=0\", \"files=1\"]\n", `config.toml:2: default_ulimits: ulimit "files=1": the name is none of`},
 		{"ulimit upside down", "default_ulimits = [\"core=2:1\"]\n", "soft limit is above the hard"},
 		{"bad absent", "absent_mount_sources = \"maybe\"\n", `config.toml:1: absent_mount_sources: "maybe" is neither`},
+		{"no number", "\nstream_max_sessions = \"9\"\n", "config.toml:2: stream_max_sessions: want a number"},
+		{"a large number", "stream_max_sessions = 99999999999\n", "is not a number of at most 32 bits"},
+		{"no duration", "stream_idle_timeout = \"4\"\n", `config.toml:1: stream_idle_timeout: "4" is no duration`},
+		{"a number for a duration", "stream_idle_timeout = 4\n", "config.toml:1: stream_idle_timeout: want a duration"},
+		{"handlers", "handlers = 1\n", "config.toml:1: handlers: want a table"},
+		{"list of handlers", "[[handlers]]\n", "config.toml:1: handlers: want a table [handlers.NAME]"},
+		{"key of handlers", "[handlers]\nseccomp_profile = \"/x\"\n", "config.toml:2: handlers.seccomp_profile: want a table"},
+		{"key of a handler", "[handlers.a]\n\nsecomp_profile = \"/x\"\n", `config.toml:3: unknown key "handlers.a.secomp_profile" (did you mean "seccomp_profile"?)`},
+		{"key of an inline handler", "\nhandlers.a = { nope = 1 }\n", `config.toml:2: unknown key "handlers.a.nope"`},
+		{"table of a handler", "[handlers.a.b]\nx = 1\n", `config.toml:1: unknown key "handlers.a.b"`},
+		{"type in a handler", "[handlers.a]\nprivileged_without_host_devices = \"yes\"\n", "config.toml:2: handlers.a.privileged_without_host_devices: want true or false"},
+		{"name of a handler", "\n[handlers.\"a b\"]\n", `config.toml:2: handlers: "a b" is no name of a handler`},
+		{"twice in a handler", "[handlers.a]\ncgroup_parent = \"/x\"\ncgroup_parent = \"/y\"\n", "config.toml:3: "},
 		{"twice", "root = \"/r\"\nroot = \"/s\"\n", "config.toml:2: "},
 		{"no TOML", "root = \"/r\"\n}\n", "config.toml:2: "},
 	}
@@ -227,6 +251,16 @@ func TestValidate(t *testing.T) {
 		{"cgroup_parent", "/a/../b", "shortest form"},
 		{"default_ulimits", "core=0 core=1", `"core" twice`},
 		{"absent_mount_sources", "/mnt/", `write "/mnt"`},
+		{"cdi_spec_dirs", "cdi", `"cdi" is not an absolute path`},
+		{"stream_address", "localhost:0", "is not an address"},
+		{"stream_address", "127.0.0.1", "is not an address"},
+		{"stream_address", "0.0.0.0:10010", "is every address"},
+		{"stream_address", "192.0.2.1:10010", "sessions would cross the network in clear: set stream_tls_cert"},
+		{"stream_tls_cert", "cert.pem", "not an absolute path"},
+		{"stream_idle_timeout", "10ms", "is less than 1s"},
+		{"stream_open_timeout", "-1s", "is less than 1s"},
+		{"stream_max_sessions", "0", "is not in 1..1048576"},
+		{"stream_max_sessions_per_pod", "-1", "is not in 1..1048576"},
 	}
 	for _, test := range tests {
 		c := conf.Default()
@@ -242,6 +276,11 @@ func TestValidate(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "--"+test.key) && !strings.Contains(err.Error(), "in root") {
 			t.Errorf("%s = %q:\n got %v\nwant %s", test.key, test.value, err, test.want)
 		}
+	}
+	pair := conf.Default()
+	pair.StreamTLSCert = "/cert.pem"
+	if err := pair.Validate(); err == nil || !strings.Contains(err.Error(), `stream_tls_key = "": is empty: stream_tls_cert needs it`) {
+		t.Errorf("a certificate without a key: %v", err)
 	}
 	c := load(t, "\nlog_level = \"loud\"\nlisten = \"x\"\n", nil)
 	err := c.Validate()
@@ -272,6 +311,12 @@ func TestReload(t *testing.T) {
 	if got.LogLevel != "debug" || got.SandboxImage != "p" || len(got.AbsentMountSources) != 0 || got.Root != was.Root || got.Listen != was.Listen {
 		t.Errorf("%s", got.Dump())
 	}
+	if next.Handlers = map[string]*conf.Handler{"a": {}}; true {
+		_, wait := was.Reload(next)
+		if !slices.Contains(wait, "handlers") {
+			t.Errorf("waiting for a restart: %v", wait)
+		}
+	}
 	if !slices.Equal(wait, []string{"listen", "root", "absent_mount_sources"}) {
 		t.Errorf("waiting for a restart: %v", wait)
 	}
@@ -285,6 +330,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add(string(conf.Default().TOML()))
 	f.Add("listen = 1\n[a.b]\nc = [[1], {d = 2}]\n")
 	f.Add("\"root\" = '''\n/x'''\nroot.x = 1")
+	f.Add("[handlers.a]\ndefault_ulimits = []\n[handlers]\nb = { cgroup_parent = '/x' }\nb.seccomp_profile = '/y'\n")
+	f.Add("stream_max_sessions = 0b11\nstream_idle_timeout = '1ns'\n[[handlers.a]]\n[a.b.c]\nhandlers = {}\n")
 	f.Add("default_ulimits = [\"nofile=-1:\"]\nabsent_mount_sources = []")
 	f.Fuzz(func(t *testing.T, text string) {
 		path := filepath.Join(t.TempDir(), "c.toml")

@@ -3,6 +3,7 @@ package conf
 import (
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // DefaultPath is the file that is read when none is asked for.
@@ -26,6 +27,20 @@ type Config struct {
 	DefaultUlimits     []Ulimit `toml:"default_ulimits"`
 	AbsentMountSources Absent   `toml:"absent_mount_sources"`
 
+	CDISpecDirs []string `toml:"cdi_spec_dirs"` // the later wins
+
+	StreamAddress     string   `toml:"stream_address"`  // host:port, port 0 is any free one
+	StreamTLSCert     string   `toml:"stream_tls_cert"` // file; empty: plain HTTP, on loopback only
+	StreamTLSKey      string   `toml:"stream_tls_key"`
+	StreamIdleTimeout Duration `toml:"stream_idle_timeout"`
+	StreamOpenTimeout Duration `toml:"stream_open_timeout"`
+	StreamMax         int      `toml:"stream_max_sessions"`
+	StreamMaxPod      int      `toml:"stream_max_sessions_per_pod"`
+
+	// Handlers are the named configurations, by name; the values are not to be
+	// changed.
+	Handlers map[string]*Handler
+
 	origin map[string]string // key -> file:line or flag; defaults have none
 	files  []string
 }
@@ -44,6 +59,13 @@ func Default() Config {
 		RegistryDir:  "/etc/slipway/certs.d",
 		SandboxImage: "registry.k8s.io/pause:3.10.2",
 		CgroupParent: "/slipway",
+		CDISpecDirs:  []string{"/etc/cdi", "/var/run/cdi"},
+
+		StreamAddress:     "127.0.0.1:0",
+		StreamIdleTimeout: Duration(4 * time.Hour),
+		StreamOpenTimeout: Duration(30 * time.Second),
+		StreamMax:         1000,
+		StreamMaxPod:      64,
 	}
 }
 

@@ -13,7 +13,7 @@
 //     file may be missing, a file that was asked for may not;
 //  3. the drop-ins: every *.toml in the directory named as the file with ".d"
 //     appended, in the order of their names. A drop-in needs no main file. A
-//     list replaces the list before it;
+//     list replaces the list before it, and handlers are merged key by key;
 //  4. the command line ([Config.Set]).
 //
 // A key that does not exist is an error that names file, line and key. On

@@ -2,10 +2,10 @@ package conf
 
 import "fmt"
 
-// hint proposes the key that was probably meant.
-func hint(name string) string {
+// hint proposes which of the keys was probably meant.
+func hint(name string, keys []string) string {
 	best, least := "", 4
-	for _, k := range Keys() {
+	for _, k := range keys {
 		if d := distance(name, k); d < least {
 			best, least = k, d
 		}

@@ -1,12 +1,14 @@
 package conf
 
+import "time"
+
 // key describes one setting. The table below is the only list of them: the
 // commented file, the flags, the messages and the reload are made from it.
 type key struct {
 	name   string
 	doc    string                // what it is, for a person; lines of at most 76
 	reload bool                  // taken over on SIGHUP
-	field  func(c *Config) any   // *string, *[]string, *[]Ulimit or *Absent
+	field  func(c *Config) any   // a type that assign in set.go knows
 	check  func(c *Config) error // of the value alone; see validate.go
 }
 
@@ -97,6 +99,54 @@ func keys() []key {
 			doc:   "A mount whose host path does not exist: \"create\" makes a directory there,\n\"reject\" refuses the container, a list of paths refuses for these and what\nis below them and makes a directory elsewhere.",
 			field: func(c *Config) any { return &c.AbsentMountSources },
 			check: func(c *Config) error { return checkAbsent(c.AbsentMountSources) },
+		},
+		{
+			name:  "cdi_spec_dirs",
+			doc:   "Where the descriptions of CDI devices are, *.json and *.yaml. A device in a\nlater directory wins over its like in an earlier one; changes are seen by\nthe next container. None: there are no CDI devices.",
+			field: func(c *Config) any { return &c.CDISpecDirs },
+			check: func(c *Config) error { return checkDirs(c.CDISpecDirs) },
+		},
+		{
+			name:  "stream_address",
+			doc:   "Where exec, attach and port-forward are served: IP:PORT, port 0 is any free\none. Clients reach it from this host: the kubelet and crictl are proxies.\nAn address other than loopback needs the two keys below.",
+			field: func(c *Config) any { return &c.StreamAddress },
+			check: func(c *Config) error { return checkStreamAddress(c.StreamAddress, c.StreamTLSCert != "") },
+		},
+		{
+			name:  "stream_tls_cert",
+			doc:   "File with the certificate chain for it (PEM), read at each connection; with\nthe key below everything goes over TLS. Empty: plain HTTP. The kubelet\nbelieves only what this host's certificate store believes.",
+			field: func(c *Config) any { return &c.StreamTLSCert },
+			check: func(c *Config) error { return checkPair(c.StreamTLSCert, c.StreamTLSKey, "stream_tls_key") },
+		},
+		{
+			name:  "stream_tls_key",
+			doc:   "File with the private key of the certificate (PEM).",
+			field: func(c *Config) any { return &c.StreamTLSKey },
+			check: func(c *Config) error { return checkPair(c.StreamTLSKey, c.StreamTLSCert, "stream_tls_cert") },
+		},
+		{
+			name:  "stream_idle_timeout",
+			doc:   "A session without a byte for so long is ended.",
+			field: func(c *Config) any { return &c.StreamIdleTimeout },
+			check: func(c *Config) error { return checkDuration(c.StreamIdleTimeout, Duration(time.Second)) },
+		},
+		{
+			name:  "stream_open_timeout",
+			doc:   "How long a client may take to open the streams of its session.",
+			field: func(c *Config) any { return &c.StreamOpenTimeout },
+			check: func(c *Config) error { return checkDuration(c.StreamOpenTimeout, Duration(time.Second)) },
+		},
+		{
+			name:  "stream_max_sessions",
+			doc:   "Sessions and unused URLs at one time; more are refused.",
+			field: func(c *Config) any { return &c.StreamMax },
+			check: func(c *Config) error { return checkCount(c.StreamMax, 1, 1<<20) },
+		},
+		{
+			name:  "stream_max_sessions_per_pod",
+			doc:   "The same of one pod.",
+			field: func(c *Config) any { return &c.StreamMaxPod },
+			check: func(c *Config) error { return checkCount(c.StreamMaxPod, 1, 1<<20) },
 		},
 	}
 }

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -67,16 +66,12 @@ func (c *Config) merge(path string) error {
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	set, err := scan(data)
-	if err == nil {
-		d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-		err = d.Decode(c)
+	var any map[string]any
+	if err := toml.Unmarshal(data, &any); err != nil { // no TOML, or a key twice
+		return syntaxError(path, err)
 	}
-	if err != nil {
-		return decodeError(path, err)
-	}
-	for name, line := range set {
-		c.origin[name] = fmt.Sprintf("%s:%d", path, line)
+	if err := (&document{c: c, path: path}).read(data); err != nil {
+		return err
 	}
 	c.files = append(c.files, path)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,7 +13,7 @@ import (
 func (c *Config) Set(origin, name string, values ...string) error {
 	k, ok := findKey(name)
 	if !ok {
-		return fmt.Errorf("%s: unknown key %q%s", origin, name, hint(name))
+		return fmt.Errorf("%s: unknown key %q%s", origin, name, hint(name, Keys()))
 	}
 	if err := assign(k.field(c), values); err != nil {
 		return fmt.Errorf("%s: %w", origin, err)
@@ -56,8 +57,41 @@ func assign(field any, values []string) error {
 			return f.UnmarshalText([]byte(values[0]))
 		}
 		*f = slices.Clone(values)
+	case *Duration:
+		v, err := one()
+		if err != nil {
+			return err
+		}
+		return f.UnmarshalText([]byte(v))
+	case *int:
+		v, err := one()
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(strings.ReplaceAll(v, "_", ""), 0, 32)
+		if err != nil {
+			return fmt.Errorf("%q is not a number of at most 32 bits", v)
+		}
+		*f = int(n)
+	case *bool:
+		v, err := one()
+		if err != nil {
+			return err
+		}
+		*f = v == "true"
+		if v != "true" && v != "false" {
+			return fmt.Errorf("%q is neither true nor false", v)
+		}
 	}
 	return nil
+}
+
+// assignOne checks one value of a list on its own.
+func assignOne(field any, value string) error {
+	if _, ok := field.(*[]Ulimit); !ok {
+		return nil
+	}
+	return assign(&[]Ulimit{}, []string{value})
 }
 
 // Reload returns c with the keys that can change while running taken from
@@ -73,6 +107,9 @@ func (c Config) Reload(next Config) (Config, []string) {
 		default:
 			wait = append(wait, k.name)
 		}
+	}
+	if len(c.Handlers)+len(next.Handlers) > 0 && !reflect.DeepEqual(c.Handlers, next.Handlers) {
+		wait = append(wait, handlersKey)
 	}
 	return c, wait
 }

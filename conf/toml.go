@@ -2,7 +2,9 @@ package conf
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -26,7 +28,30 @@ func (c Config) TOML() []byte {
 		}
 		fmt.Fprintf(&b, "%s = %s\n", k.name, render(k.field(&c)))
 	}
+	c.handlersTOML(&b)
 	return []byte(b.String())
+}
+
+// handlersTOML explains the handlers' keys, and writes those that are set.
+func (c Config) handlersTOML(b *strings.Builder) {
+	b.WriteString("\n# Handlers are named configurations: a RuntimeClass chooses one for its pods.\n" +
+		"# An empty table makes a name known; what it does not set is as above.\n#\n# [handlers.NAME]\n")
+	for _, k := range handlerKeys() {
+		b.WriteString("#\n")
+		for line := range strings.SplitSeq(k.doc, "\n") {
+			b.WriteString("# # " + line + "\n")
+		}
+		fmt.Fprintf(b, "# %s = %s\n", k.name, render(k.field(&Handler{})))
+	}
+	for _, name := range c.HandlerNames() {
+		fmt.Fprintf(b, "\n[%s.%s]\n", handlersKey, name)
+		h := c.Handlers[name]
+		for _, k := range handlerKeys() {
+			if !reflect.ValueOf(k.field(h)).Elem().IsZero() {
+				fmt.Fprintf(b, "%s = %s\n", k.name, render(k.field(h)))
+			}
+		}
+	}
 }
 
 // Dump returns the settings in effect, each with the place that set it.
@@ -38,6 +63,15 @@ func (c Config) Dump() []byte {
 			origin = "default"
 		}
 		fmt.Fprintf(&b, "%s = %s # %s\n", k.name, render(k.field(&c)), origin)
+	}
+	for _, name := range c.HandlerNames() {
+		fmt.Fprintf(&b, "[%s.%s] # %s\n", handlersKey, name, c.origin[handlersKey+"."+name])
+		h := c.Handlers[name]
+		for _, k := range handlerKeys() {
+			if origin := c.origin[handlersKey+"."+name+"."+k.name]; origin != "" {
+				fmt.Fprintf(&b, "%s = %s # %s\n", k.name, render(k.field(h)), origin)
+			}
+		}
 	}
 	return []byte(b.String())
 }
@@ -64,6 +98,12 @@ func render(field any) string {
 			return quote("reject")
 		}
 		return list(*f)
+	case *Duration:
+		return quote(f.String())
+	case *int:
+		return strconv.Itoa(*f)
+	case *bool:
+		return strconv.FormatBool(*f)
 	}
 	return ""
 }

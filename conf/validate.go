@@ -3,6 +3,7 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,6 +25,7 @@ func (c Config) Validate() error {
 			faults = append(faults, c.fault(k.name, err))
 		}
 	}
+	faults = append(faults, c.checkHandlers()...)
 	if len(faults) == 0 && within(c.Root, c.State) {
 		faults = append(faults, c.fault("state", fmt.Errorf("is in root = %q: choose two separate directories", c.Root)))
 	}
@@ -36,11 +38,15 @@ func (c Config) Validate() error {
 // fault names the key, its value and the place where it was set.
 func (c Config) fault(name string, err error) error {
 	k, _ := findKey(name)
-	at := ""
-	if o := c.origin[name]; o != "" {
-		at = o + ": "
+	return fmt.Errorf("%s%s = %s: %w", at(c.origin[name]), name, render(k.field(&c)), err)
+}
+
+// at is a place in front of a message.
+func at(origin string) string {
+	if origin == "" {
+		return ""
 	}
-	return fmt.Errorf("%s%s = %s: %w", at, name, render(k.field(&c)), err)
+	return origin + ": "
 }
 
 // within tells whether path is dir or below it.
@@ -161,4 +167,40 @@ func checkUlimits(limits []Ulimit) error {
 		seen[l.Name] = true
 	}
 	return nil
+}
+
+func checkDirs(dirs []string) error {
+	for _, d := range dirs {
+		if err := checkPath(d); err != nil {
+			return fmt.Errorf("%q %w", d, err)
+		}
+	}
+	return nil
+}
+
+// checkStreamAddress wants one address of this host. Whoever can read the
+// traffic has what is typed and shown in containers, and the URL is all that a
+// client needs to have: without TLS it stays on loopback. Every address
+// (0.0.0.0, ::) is none that a URL could name.
+func checkStreamAddress(address string, tls bool) error {
+	a, err := netip.ParseAddrPort(address)
+	switch {
+	case err != nil:
+		return errors.New("is not an address: write IP:PORT, such as 127.0.0.1:0 or [::1]:0")
+	case a.Addr().IsUnspecified():
+		return errors.New("is every address, and clients are sent to one: name it")
+	case !a.Addr().IsLoopback() && !tls:
+		return errors.New("is not loopback, and sessions would cross the network in clear: set stream_tls_cert and stream_tls_key, or use 127.0.0.1:0")
+	}
+	return nil
+}
+
+func checkPair(path, other, name string) error {
+	switch {
+	case path == "" && other != "":
+		return fmt.Errorf("is empty: %s needs it", name)
+	case path == "":
+		return nil
+	}
+	return checkPath(path)
 }
