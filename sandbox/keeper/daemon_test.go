@@ -29,7 +29,7 @@ type daemon struct {
 }
 
 // startKeeper starts the test binary as a keeper on a socket of its own.
-func startKeeper(t testing.TB, dir string) (socket string, process *os.Process) {
+func startKeeper(t testing.TB, dir string, env ...string) (socket string, process *os.Process) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -44,7 +44,7 @@ func startKeeper(t testing.TB, dir string) (socket string, process *os.Process) 
 	ck(t, err)
 	defer null.Close()
 	p, err := os.StartProcess("/proc/self/exe", []string{"slipway-keeper"}, &os.ProcAttr{
-		Env: []string{"SLIPWAY_TEST_ROLE=keeper", "GOMAXPROCS=2"}, Files: []*os.File{null, os.Stderr, os.Stderr, lf},
+		Env: append(env, "SLIPWAY_TEST_ROLE=keeper", "GOMAXPROCS=2"), Files: []*os.File{null, os.Stderr, os.Stderr, lf},
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	ck(t, err)
@@ -62,7 +62,7 @@ func connect(t testing.TB, socket string) (*daemon, map[string]*wire.Held, map[s
 	ck(t, c.Send(1, &wire.Hello{Version: wire.Version}))
 	d.seq = 1
 	held, fds := map[string]*wire.Held{}, map[string]map[string]int{}
-	ck(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	ck(t, c.SetReadDeadline(time.Now().Add(30*time.Second)))
 	for want := -1; want != len(held); {
 		p, err := c.Recv()
 		ck(t, err)
@@ -118,7 +118,7 @@ func (d *daemon) ask(m wire.Message, fds ...int) wire.Packet {
 		return p
 	case <-d.gone:
 		d.t.Fatal("the keeper is gone")
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		d.t.Fatalf("no answer to %T", m)
 	}
 	return wire.Packet{}

@@ -232,13 +232,13 @@ func TestReopenUnderLoad(t *testing.T) {
 // one that holds does not.
 func TestNothingToHold(t *testing.T) {
 	dir := t.TempDir()
-	socket, p := startKeeper(t, dir)
+	socket, p := startKeeper(t, dir, "SLIPWAY_TEST_LINGER=2s")
 	d, _, _ := connect(t, socket)
 	b := newBox(t, dir, "c1")
 	b.write(d, "SLIPWAY_TEST_PAUSE_US=1000")
 	d.must(&wire.Bye{})
 	ck(t, d.conn.Close())
-	time.Sleep(1500 * time.Millisecond) // more than it lingers
+	time.Sleep(3 * time.Second) // more than it lingers
 	d, held, _ := connect(t, socket)
 	if held["c1"] == nil {
 		t.Fatalf("held %v", held)

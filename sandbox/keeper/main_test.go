@@ -31,11 +31,14 @@ func TestMain(m *testing.M) {
 // runKeeper is a keeper whose programs are plain commands.
 func runKeeper() {
 	o := Options{
-		Listener: 3, Build: "first", Starter: commands{}, Linger: time.Second,
+		Listener: 3, Build: "first", Starter: commands{},
 		Log: log.New(os.Stderr, "keeper: ", 0), Exec: Execute,
 	}
 	if b := os.Getenv("SLIPWAY_TEST_BUILD"); b != "" {
 		o.Build = b
+	}
+	if d, err := time.ParseDuration(os.Getenv("SLIPWAY_TEST_LINGER")); err == nil {
+		o.Linger = d
 	}
 	state := -1
 	for _, a := range os.Args[1:] {
@@ -147,7 +150,7 @@ func runWriter() {
 // waitFor fails the test when something does not become true.
 func waitFor(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}

@@ -56,7 +56,7 @@ func TestFullDisk(t *testing.T) {
 	f, err := os.OpenFile(fifo, os.O_RDWR, 0)
 	ck(t, err)
 	defer f.Close()
-	ck(t, f.SetDeadline(time.Now().Add(20*time.Second)))
+	ck(t, f.SetDeadline(time.Now().Add(30*time.Second)))
 	buf := make([]byte, 10)
 	_, err = f.Read(buf)
 	ck(t, err) // the container did not stop at the full disk
@@ -187,7 +187,7 @@ func TestAttach(t *testing.T) {
 		if string(out) != want {
 			t.Errorf("attacher got %d bytes instead of %d", len(out), len(want))
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the attacher's pipe is still open")
 	}
 	waitFor(t, "the slow one is cut", func() bool {

@@ -27,7 +27,13 @@ func underKeeper(t *testing.T, p *Program, o *output) string {
 		t.Fatal(err)
 	}
 	defer unix.Close(memfd)
-	files := append([]int{o.null, o.w, o.w, memfd}, p.Fds()...)
+	waits, looked, err := os.Pipe() // until this pipe is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waits.Close()
+	defer looked.Close()
+	files := append([]int{int(waits.Fd()), o.w, o.w, memfd}, p.Fds()...)
 	pid, pidfd, err := StartKeeper(t.Context(), Keeper{
 		Binary: binary, Args: []string{"keeper", fmt.Sprint(len(p.Fds()))}, Env: []string{"X=1"}, Files: files,
 	})
@@ -35,10 +41,11 @@ func underKeeper(t *testing.T, p *Program, o *output) string {
 		t.Fatal(err)
 	}
 	end(t, Child{Pid: pid, Pidfd: pidfd})
-	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if !strings.Contains(exe, "memfd:keeper") {
-		t.Errorf("the keeper runs from %q", exe)
+		t.Errorf("the keeper runs from %q, %v", exe, err)
 	}
+	looked.Close()
 	text := o.all(t)
 	var step, errno int
 	if i := strings.Index(text, "failed "); i >= 0 {

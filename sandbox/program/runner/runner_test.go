@@ -9,6 +9,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,7 +71,7 @@ func startForm(t testing.TB, f *Form) (Child, error) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return l.Start(ctx)
 }
@@ -174,9 +175,18 @@ func TestTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		var watch sync.WaitGroup
+		watch.Go(func() { // the time is over when it hangs
+			for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
+				if now := atomic.LoadUint64(&l.status().progress); l.steps[now].nr == unix.SYS_PPOLL {
+					cancel()
+				}
+			}
+		})
 		_, err = l.Start(ctx)
 		cancel()
+		watch.Wait()
 		var failed *Failed
 		if !errors.As(err, &failed) || failed.Errno != unix.ETIMEDOUT || failed.Left != nil || f.Steps[failed.Step].Nr != unix.SYS_PPOLL {
 			t.Errorf("two %v: %+v", two, err)

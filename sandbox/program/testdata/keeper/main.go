@@ -1,5 +1,6 @@
 // Command keeper does what a keeper does, for the tests: it starts one program,
-// says how that went, and waits for its end.
+// says how that went, and waits for its end. It begins when its standard input
+// ends, so that a test can look at it first.
 //
 // Descriptors: 3 the program's memfd, 4 and on its descriptors.
 package main
@@ -8,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"time"
@@ -18,6 +20,7 @@ import (
 )
 
 func main() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
 	n, _ := strconv.Atoi(os.Args[1])
 	var fds []int
 	for i := range n {
@@ -32,7 +35,7 @@ func main() {
 		fmt.Println("keeper:", err)
 		os.Exit(1)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	c, err := l.Start(ctx)
 	var f *runner.Failed
