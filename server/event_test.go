@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,11 @@ func TestASlowReaderOfEventsIsCutOff(t *testing.T) {
 		got, err := quick.Recv()
 		if err != nil || got.CreatedAt != nanos(e.At) {
 			t.Fatalf("event %d: %v, %v", sent, got, err)
+		}
+	}
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(s.log.String(), "too slow"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the stream goes on while its client reads nothing")
 		}
 	}
 	read := 0
