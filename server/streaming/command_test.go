@@ -39,7 +39,7 @@ func listen(t *testing.T, o Options) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), giveUp)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Error(err)
@@ -49,7 +49,7 @@ func listen(t *testing.T, o Options) *Server {
 }
 
 // giveUp bounds every wait of a test.
-const giveUp = 20 * time.Second
+const giveUp = 30 * time.Second
 
 func bounded(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), giveUp)
@@ -255,7 +255,7 @@ func between(t *testing.T, s *Server) (end func(reset bool)) {
 func TestIdle(t *testing.T) {
 	for _, d := range dialers {
 		t.Run(d.name, func(t *testing.T) {
-			s := listen(t, Options{Idle: 300 * time.Millisecond, Look: 10 * time.Millisecond})
+			s := listen(t, Options{Idle: 2 * time.Second, Look: 10 * time.Millisecond})
 			got := make(wait, 1)
 			url, err := s.Exec("pod", Want{Stdout: true}, got.run)
 			must(t, err)
@@ -271,9 +271,9 @@ func TestIdle(t *testing.T) {
 }
 
 func TestNotIdle(t *testing.T) {
-	s := listen(t, Options{Idle: 400 * time.Millisecond, Look: 10 * time.Millisecond})
+	s := listen(t, Options{Idle: 3 * time.Second, Look: 10 * time.Millisecond})
 	url, err := s.Exec("pod", Want{Stdout: true}, func(ctx context.Context, s Streams) (int, error) {
-		for range 10 {
+		for range 40 { // longer than it may be idle
 			time.Sleep(100 * time.Millisecond)
 			fmt.Fprint(s.Out, ".")
 		}
@@ -283,7 +283,7 @@ func TestNotIdle(t *testing.T) {
 	c, err := streams.SPDY(bounded(t), url, streams.Want{Stdout: true})
 	must(t, err)
 	defer c.Close()
-	if out, _, _, err := c.Finish(); out != ".........." || err != nil {
+	if out, _, _, err := c.Finish(); out != strings.Repeat(".", 40) || err != nil {
 		t.Errorf("%q, %v", out, err)
 	}
 }
@@ -342,7 +342,7 @@ func TestTooManyStreams(t *testing.T) {
 }
 
 func TestMissingStreams(t *testing.T) {
-	s := listen(t, Options{Open: 100 * time.Millisecond})
+	s := listen(t, Options{Open: 2 * time.Second})
 	url, err := s.Exec("pod", Want{Stdin: true, Stdout: true}, func(context.Context, Streams) (int, error) {
 		t.Error("it runs")
 		return 0, nil

@@ -74,7 +74,7 @@ func TestForward(t *testing.T) {
 }
 
 func TestForwardHalfAPair(t *testing.T) {
-	s := listen(t, Options{Open: 50 * time.Millisecond})
+	s := listen(t, Options{Open: 2 * time.Second})
 	url, err := s.Forward("pod", nil, answer)
 	must(t, err)
 	c, err := streams.Forward(bounded(t), url)
