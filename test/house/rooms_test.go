@@ -26,7 +26,8 @@ var rooms = []struct{ path, mayImport string }{
 	{"sandbox/seccomp", ""},
 	{"sandbox/program/runner", "sandbox/linux"},
 	{"sandbox/program", "sandbox/linux sandbox/program/runner"},
-	{"sandbox/cgroup", "sandbox/linux"},
+	{"sandbox/cgroup/systemd", ""},
+	{"sandbox/cgroup", "sandbox/linux sandbox/cgroup/systemd"},
 
 	// The keeper: nothing here reaches back into the daemon.
 	{"sandbox/keeper", "sandbox/linux sandbox/wire sandbox/logfile sandbox/program/runner"},
