@@ -26,6 +26,7 @@ func (a *assembly) signals() {
 // joinCgroups moves the child into its v1 groups; "0" is whoever writes it.
 // Before any namespace (CVE-2025-47291).
 func (a *assembly) joinCgroups(c Cgroup) {
+	a.gate(c.Gate)
 	a.about("")
 	for _, p := range c.Procs {
 		a.call("join cgroup", unix.SYS_WRITE, fd(p), "0", 1)

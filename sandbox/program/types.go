@@ -21,6 +21,9 @@ var (
 type Cgroup struct {
 	Into  int   // directory of the cgroup2 group for CLONE_INTO_CGROUP; -1 = none
 	Procs []int // tasks files of the v1 groups, open for writing
+	// Gate is a socket at which the child waits to be let into its groups, see
+	// gate.go; 0 = none.
+	Gate int
 }
 
 // Stdio are the descriptors that become 0, 1 and 2; -1 stands for the terminal
