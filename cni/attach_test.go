@@ -165,7 +165,7 @@ func TestResultVersionsAndOrder(t *testing.T) {
 func TestPluginHangs(t *testing.T) {
 	b := newBench(t)
 	b.chain("10-net.conflist", "net", nil, map[string]act{"ADD": {Hang: true}})
-	b.open(3 * time.Second)
+	b.open(8 * time.Second)
 	_, err := b.net.Attach(t.Context(), pod("pod1"), b.attempt(pod("pod1")))
 	mustContain(t, err, "fake-b", "killed")
 	if !errors.Is(err, context.DeadlineExceeded) {

@@ -179,7 +179,7 @@ func TestDetachHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.open(time.Second)
+	b.open(5 * time.Second)
 	mustContain(t, b.net.Detach(t.Context(), pod("pod1"), full), "fake-b", "killed")
 	c := b.calls()[2]
 	eventually(t, "end of the plugin's child", func() bool { return gone(c.Child) && gone(c.Pid) })

@@ -157,7 +157,7 @@ func again(t *testing.T, a *cni.Attachment) *cni.Attachment {
 // eventually waits for a condition with a generous bound.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
+	for range 3000 {
 		if ok() {
 			return
 		}

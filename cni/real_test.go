@@ -192,12 +192,12 @@ func serve(l net.Listener, text string) {
 
 func ask(t *testing.T, at string) string {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", at, 5*time.Second)
+	c, err := net.DialTimeout("tcp", at, 30*time.Second)
 	if err != nil {
 		return err.Error()
 	}
 	defer c.Close()
-	err = c.SetDeadline(time.Now().Add(5 * time.Second))
+	err = c.SetDeadline(time.Now().Add(30 * time.Second))
 	text, read := io.ReadAll(io.LimitReader(c, 100))
 	must(t, errors.Join(err, read))
 	return string(text)

@@ -131,7 +131,7 @@ func content(t testing.TB, root string) []string {
 // in the background.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if ok() {
 			return
 		}
@@ -755,7 +755,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("a cancelled pull goes on")
 	}
 	wantEmpty(t, dir)

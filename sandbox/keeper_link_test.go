@@ -143,7 +143,7 @@ func (b *bench) open() []held {
 
 func (b *bench) until(what string, f func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.t.Fatalf("never: %s", what)
 		}

@@ -51,7 +51,7 @@ func serveStreaming(t *testing.T, pods *fakePods, images *fakeImages, streaming 
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		srv.Stop(ctx)
 		if err := <-done; err != nil {

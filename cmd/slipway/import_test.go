@@ -160,7 +160,7 @@ func TestImportUnreadable(t *testing.T) {
 	}
 	select {
 	case <-d.cut: // before the connection ends: another file may follow
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the daemon still waits for the rest")
 	}
 	if len(d.tars) != 0 {

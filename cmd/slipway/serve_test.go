@@ -35,7 +35,7 @@ func newManager(t *testing.T) *manager {
 
 func (m *manager) want(state string) {
 	m.t.Helper()
-	if err := m.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := m.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		m.t.Fatal(err)
 	}
 	b := make([]byte, 100)
@@ -81,7 +81,7 @@ func TestServeReloadsAndStops(t *testing.T) {
 		if err != nil {
 			t.Errorf("serve ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("serve does not end")
 	}
 	if _, err := os.Lstat(socket); err == nil {

@@ -51,7 +51,7 @@ func testTree(t *testing.T) (*Tree, string) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	tree, err := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Patience: 10 * time.Second})
+	tree, err := New(Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Patience: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestAside(t *testing.T) {
 	if now := mountTable(t); now != before {
 		t.Errorf("mounts changed:\n%s\nbefore:\n%s", now, before)
 	}
-	for end := time.Now().Add(10 * time.Second); privateThreads(t) > 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); privateThreads(t) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d threads stay in mount namespaces of their own", privateThreads(t))
 		}

@@ -58,7 +58,7 @@ func removeCgroup(dir string) error {
 			if err == nil || errors.Is(err, fs.ErrNotExist) {
 				break
 			}
-			if try == 50 {
+			if try == 1500 {
 				return fmt.Errorf("remove cgroup: %w", err)
 			}
 			time.Sleep(20 * time.Millisecond)

@@ -186,7 +186,7 @@ func setUp() error {
 	if err := syscall.Sethostname([]byte("machine")); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("bring up loopback: %w: %s", err, out)

@@ -93,7 +93,7 @@ func (n *Node) WaitState(id string, want cri.ContainerState) *cri.ContainerStatu
 // Exec runs a command and returns what it printed; it must succeed.
 func (n *Node) Exec(id string, cmd ...string) string {
 	n.T.Helper()
-	out, errs, err := n.Runtime.ExecSync(n.T.Context(), id, cmd, 20*time.Second)
+	out, errs, err := n.Runtime.ExecSync(n.T.Context(), id, cmd, 30*time.Second)
 	if err != nil {
 		n.T.Fatalf("exec %q: %v (%s)", cmd, err, errs)
 	}
@@ -137,13 +137,13 @@ func (n *Node) Log(s *cri.ContainerStatus) string {
 func (n *Node) WaitLog(id, text string) {
 	n.T.Helper()
 	path := n.Status(id).LogPath
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		b, _ := os.ReadFile(path)
 		if strings.Contains(string(b), text) {
 			return
 		}
 		if time.Now().After(end) {
-			n.T.Fatalf("no %q in the log after 20 s:\n%s", text, b)
+			n.T.Fatalf("no %q in the log after 30 s:\n%s", text, b)
 		}
 	}
 }
@@ -158,14 +158,14 @@ func (n *Node) PodIP(pod string) string {
 // Get asks an HTTP server, a few times while it starts.
 func (n *Node) Get(addr string) string {
 	var last string
-	for range 100 {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			last = err.Error()
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		_, _ = fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
 		b := make([]byte, 4096)
 		k, err := c.Read(b)
