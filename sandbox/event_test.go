@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -21,11 +22,14 @@ func eventPods() (p *Pods, s *pod, made func(id string, created int64) *containe
 	}
 }
 
+// aheadOfTheClock is a time that was stamped before the clock was set back.
+var aheadOfTheClock = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // drain reads what waits in a subscription, as text.
 func drain(t *testing.T, sub *Subscription) (got []string) {
 	t.Helper()
 	names := []string{"created", "started", "stopped", "deleted"}
-	var last Event
+	last := Event{View: View{At: aheadOfTheClock}}
 	for len(sub.events) > 0 {
 		e, err := sub.Next(t.Context())
 		if err != nil {
@@ -46,6 +50,7 @@ func drain(t *testing.T, sub *Subscription) (got []string) {
 
 func TestEventsTellWhatIsVisible(t *testing.T) {
 	p, s, made := eventPods()
+	p.stamped.Store(aheadOfTheClock.UnixNano())
 	sub := p.Subscribe()
 	p.publishPod(s, &Pod{ID: s.id, Ready: true}, EventCreated, EventStarted)
 	b, a := made("b", 2), made("a", 1)
