@@ -48,10 +48,8 @@ func checkUnsupported(cfg *runtimeapi.ContainerConfig) error {
 	if cfg.GetWindows() != nil {
 		return invalid("windows: this is Linux")
 	}
-	if d := cfg.GetCDIDevices(); len(d) > 0 {
-		return invalid("CDI_devices: device %q: CDI is not supported yet", d[0].GetName())
-	}
-	return nil
+	_, err := CDIDevices(cfg)
+	return err
 }
 
 // checkImage refuses what is no reference at all: a file path would be a

@@ -15,6 +15,9 @@ func Container(in ContainerInput) (*specs.Spec, error) {
 	if err := CheckContainer(in.Container, in.Pod); err != nil {
 		return nil, err
 	}
+	if err := checkCDI(in); err != nil {
+		return nil, err
+	}
 	sc := in.Container.GetLinux().GetSecurityContext()
 	process, err := processOf(in)
 	if err != nil {
@@ -78,7 +81,7 @@ func processOf(in ContainerInput) (*specs.Process, error) {
 	}
 	return &specs.Process{
 		Terminal:        in.Container.GetTty(),
-		User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: slices.Clone(in.User.Groups)},
+		User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: cdiGroups(in.User.Groups, in.CDI)},
 		Args:            args,
 		Env:             env,
 		Cwd:             cwd,

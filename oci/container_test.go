@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -92,7 +93,14 @@ func TestEnvironment(t *testing.T) {
 	if !slices.Equal(s.Process.Env, want) {
 		t.Errorf("%q, want %q", s.Process.Env, want)
 	}
-	s.Process.Env[5] = "BYTES=mangled by JSON"
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &specs.Spec{}
+	if err := json.Unmarshal(text, s); err != nil || s.Process.Env[5] == want[5] {
+		t.Errorf("JSON does hold %q: %v", s.Process.Env[5], err)
+	}
 	if RestoreEnv(s, in.Container); !slices.Equal(s.Process.Env, want) {
 		t.Errorf("restored %q, want %q", s.Process.Env, want)
 	}
@@ -358,7 +366,7 @@ func TestConfinement(t *testing.T) {
 		if _, err := Container(in); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "no AppArmor") {
 			t.Errorf("error %v", err)
 		}
-		in.Host.AppArmor = &AppArmor{Default: "slipway-default", Loaded: func(n string) bool { return n == "mine" }}
+		in.Host.AppArmor = &AppArmor{Default: "slipway-default", Loaded: func(n string) bool { return n != "other" }}
 		if s := mustSpec(t, in); s.Process.ApparmorProfile != "mine" {
 			t.Errorf("profile %q", s.Process.ApparmorProfile)
 		}
@@ -370,6 +378,29 @@ func TestConfinement(t *testing.T) {
 		if s := mustSpec(t, in); s.Process.ApparmorProfile != "slipway-default" {
 			t.Errorf("profile %q", s.Process.ApparmorProfile)
 		}
+		in.Host.AppArmor.Default, in.Host.AppArmor.Missing = "", errors.New("no apparmor_parser")
+		if s := mustSpec(t, in); s.Process.ApparmorProfile != "" {
+			t.Errorf("profile %q", s.Process.ApparmorProfile)
+		}
+		c.Apparmor = profile(runtimeapi.SecurityProfile_RuntimeDefault, "")
+		if _, err := Container(in); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "RuntimeDefault: no apparmor_parser") {
+			t.Errorf("asked for and not to be had: error %v", err)
+		}
+		c.Apparmor = nil
+		//lint:ignore SA1019 old clients send it
+		c.ApparmorProfile = "runtime/default"
+		if _, err := Container(in); !errors.Is(err, ErrInvalid) {
+			t.Errorf("asked for as of old and not to be had: error %v", err)
+		}
+		in.Host.AppArmor.Default = "other"
+		if _, err := Container(in); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "not loaded any more") {
+			t.Errorf("unloaded: error %v", err)
+		}
+		c.Apparmor = profile(runtimeapi.SecurityProfile_Unconfined, "")
+		if s := mustSpec(t, in); s.Process.ApparmorProfile != "" {
+			t.Errorf("unconfined: profile %q", s.Process.ApparmorProfile)
+		}
+		c.Apparmor, in.Host.AppArmor.Default = nil, "slipway-default"
 		c.Privileged = true
 		if s := mustSpec(t, in); s.Process.ApparmorProfile != "" {
 			t.Errorf("privileged: profile %q", s.Process.ApparmorProfile)

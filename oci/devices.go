@@ -23,14 +23,16 @@ var ownDevices = map[string]specs.LinuxDevice{
 }
 
 // devicesOf gives the nodes to make and the rules of the device cgroup:
-// nothing but what every container has and what the request names. A
-// privileged container has all of the host's.
+// nothing but what every container has, what the request names and what its CDI
+// devices bring. A privileged container has all of the host's.
 func devicesOf(in ContainerInput) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
 	rules := baseRules()
 	var nodes []specs.LinuxDevice
-	privileged := in.Container.GetLinux().GetSecurityContext().GetPrivileged()
-	if privileged {
+	all := allDevices(in)
+	if all {
 		rules = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
+	}
+	if in.Container.GetLinux().GetSecurityContext().GetPrivileged() && !in.Host.WithoutDevices {
 		for _, d := range in.Host.Devices {
 			if ownNode(d.Path) {
 				continue
@@ -44,17 +46,21 @@ func devicesOf(in ContainerInput) ([]specs.LinuxDevice, []specs.LinuxDeviceCgrou
 			return nil, nil, invalid("devices[%d]: %w", i, err)
 		}
 		for _, n := range found {
-			if own, ok := ownDevices[n.Path]; ok && (own.Type != n.Type || own.Major != n.Major || own.Minor != n.Minor) {
-				return nil, nil, invalid("devices[%d]: container_path %q is the runtime's own", i, n.Path)
-			} else if !ok {
-				nodes = putDevice(nodes, n)
+			if nodes, err = putOther(nodes, n); err != nil {
+				return nil, nil, invalid("devices[%d]: container_path: %w", i, err)
 			}
-			if !privileged {
+			if !all {
 				rules = append(rules, rule(n.Type, n.Major, n.Minor, accessOf(d)))
 			}
 		}
 	}
-	return nodes, rules, nil
+	return cdiDevices(in, nodes, rules)
+}
+
+// allDevices says whether a container may make and use every device: a
+// privileged one, unless its handler keeps the host's devices from it.
+func allDevices(in ContainerInput) bool {
+	return in.Container.GetLinux().GetSecurityContext().GetPrivileged() && (!in.Host.WithoutDevices || in.Host.AnyDevice)
 }
 
 // ownNode says whether the runtime makes what is at this path of /dev itself.
@@ -127,20 +133,46 @@ func checkDevice(d *runtimeapi.Device) error {
 	if err := checkAbsolute(d.GetHostPath()); err != nil {
 		return inField("host_path", err)
 	}
-	if err := checkAbsolute(d.GetContainerPath()); err != nil {
+	if err := checkDevicePath(d.GetContainerPath()); err != nil {
 		return inField("container_path", err)
 	}
-	if p := inContainer(d.GetContainerPath()); p == "/" || below(p, "/proc") || below(p, "/sys") {
-		return invalid("container_path: no device can be made at %q", p)
+	return checkAccess(d.GetPermissions())
+}
+
+// checkDevicePath takes a path of a container where a node can be made.
+func checkDevicePath(at string) error {
+	if err := checkAbsolute(at); err != nil {
+		return err
 	}
-	rest := d.GetPermissions()
+	if p := inContainer(at); p == "/" || below(p, "/proc") || below(p, "/sys") {
+		return invalid("no device can be made at %q", p)
+	}
+	return nil
+}
+
+// checkAccess takes what a cgroup's rule can allow.
+func checkAccess(access string) error {
+	rest := access
 	for _, c := range "rwm" {
 		rest = strings.Replace(rest, string(c), "", 1)
 	}
 	if rest != "" {
-		return invalid("permissions: %q is not made of r, w and m", d.GetPermissions())
+		return invalid("permissions: %q is not made of r, w and m", access)
 	}
 	return nil
+}
+
+// putOther is putDevice for a node that was asked for: one of the runtime's own
+// stays as it is, and another device in its place is refused.
+func putOther(nodes []specs.LinuxDevice, n specs.LinuxDevice) ([]specs.LinuxDevice, error) {
+	own, ok := ownDevices[n.Path]
+	switch {
+	case !ok:
+		return putDevice(nodes, n), nil
+	case own.Type != n.Type || own.Major != n.Major || own.Minor != n.Minor:
+		return nil, invalid("%q is the runtime's own", n.Path)
+	}
+	return nodes, nil
 }
 
 // putDevice adds a node, in place of one at the same path.

@@ -3,6 +3,7 @@ package oci
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -61,7 +62,7 @@ func environmentOf(in ContainerInput) ([]string, error) {
 		}
 		env.set("HOME", home)
 	}
-	return env, nil
+	return cdiEnv(env, in.CDI)
 }
 
 func checkEnv(key, value string) error {
@@ -80,15 +81,26 @@ func checkEnv(key, value string) error {
 	return nil
 }
 
-// RestoreEnv puts the environment of the CRI request back into a spec that was
-// read from JSON: values may be any bytes, which JSON strings cannot hold.
+// RestoreEnv puts values of the CRI request back into a spec that was read from
+// JSON, whose strings cannot hold all bytes. What a CDI device has set stays.
 func RestoreEnv(spec *specs.Spec, c *runtimeapi.ContainerConfig) {
 	if spec == nil || spec.Process == nil {
 		return
 	}
 	env := environment(spec.Process.Env)
 	for _, kv := range c.GetEnvs() {
-		env.set(kv.GetKey(), string(kv.GetValue()))
+		value := string(kv.GetValue())
+		if i := env.index(kv.GetKey()); i >= 0 && env[i] == kv.GetKey()+"="+throughJSON(value) {
+			env[i] = kv.GetKey() + "=" + value
+		}
 	}
 	spec.Process.Env = env
+}
+
+// throughJSON is what is read back of a text that was written as JSON.
+func throughJSON(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return string([]rune(text)) // each byte that is none of UTF-8 becomes U+FFFD
 }

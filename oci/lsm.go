@@ -6,9 +6,9 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// appArmorOf gives the name of a container's AppArmor profile, "" for none.
-// RuntimeDefault, also when nothing is asked for, is what the host has; a
-// profile asked for by name must be loaded.
+// appArmorOf gives the name of a container's AppArmor profile, "" for none. A
+// host without AppArmor has no RuntimeDefault, and the kubelet knows; on one
+// with it, whatever is asked for must be loaded, or the container is refused.
 func appArmorOf(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (string, error) {
 	p, err := appArmorRequest(sc)
 	if err != nil {
@@ -18,10 +18,7 @@ func appArmorOf(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (string
 	case runtimeapi.SecurityProfile_Unconfined:
 		return "", nil
 	case runtimeapi.SecurityProfile_RuntimeDefault:
-		if host.AppArmor == nil || sc.GetPrivileged() {
-			return "", nil
-		}
-		return host.AppArmor.Default, nil
+		return appArmorDefault(sc, host)
 	}
 	name := strings.TrimPrefix(p.GetLocalhostRef(), localhostPrefix)
 	switch {
@@ -33,6 +30,28 @@ func appArmorOf(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (string
 		return "", invalid("apparmor: profile %q is not loaded", name)
 	}
 	return name, nil
+}
+
+// appArmorDefault is RuntimeDefault. Where it cannot be had, who asked for it is
+// refused; who asked for nothing is not confined, as on a host without AppArmor.
+func appArmorDefault(sc *runtimeapi.LinuxContainerSecurityContext, host Host) (string, error) {
+	a := host.AppArmor
+	if a == nil || sc.GetPrivileged() {
+		return "", nil
+	}
+	//lint:ignore SA1019 old clients send it
+	asked := sc.GetApparmor() != nil || sc.GetApparmorProfile() != ""
+	switch {
+	case a.Default == "" && !asked:
+		return "", nil
+	case a.Default == "" && a.Missing != nil:
+		return "", invalid("apparmor: RuntimeDefault: %w", a.Missing)
+	case a.Default == "":
+		return "", invalid("apparmor: RuntimeDefault: the host has no profile for it")
+	case a.Loaded != nil && !a.Loaded(a.Default):
+		return "", invalid("apparmor: RuntimeDefault: profile %q is not loaded any more: a restart of slipway loads its own", a.Default)
+	}
+	return a.Default, nil
 }
 
 func appArmorRequest(sc *runtimeapi.LinuxContainerSecurityContext) (*runtimeapi.SecurityProfile, error) {

@@ -53,6 +53,15 @@ func mountsOf(in ContainerInput) (mounts []specs.Mount, propagation string, err 
 		requested = append(requested, mount)
 		propagation = strongest(propagation, wanted)
 	}
+	ofDevices, wanted, err := cdiMounts(in)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, m := range ofDevices {
+		covered[m.Destination] = true
+	}
+	requested = append(requested, ofDevices...)
+	propagation = strongest(propagation, wanted)
 	for _, m := range systemMounts(sc.GetPrivileged()) {
 		if !covered[m.Destination] && !(covered["/dev"] && below(m.Destination, "/dev")) {
 			mounts = append(mounts, m)

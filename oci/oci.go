@@ -59,6 +59,8 @@ type ContainerInput struct {
 	// Seccomp is the content of the file that SeccompFile names; nil when it
 	// names none.
 	Seccomp []byte
+	// CDI is what is to be done for the devices that CDIDevices names, in order.
+	CDI []DeviceEdits
 }
 
 // BindFile is one file or directory of the pod, bound into each container.
@@ -84,6 +86,9 @@ type Host struct {
 	Capabilities []string
 	// Devices are all device nodes of the host, for privileged containers.
 	Devices []specs.LinuxDevice
+	// WithoutDevices keeps them from privileged containers too; AnyDevice lets
+	// those make and use the nodes of all devices even so.
+	WithoutDevices, AnyDevice bool
 	// ListDevices gives the node at a host path, or, for a directory, all nodes
 	// below it, each with its host path in Path. nil: no devices can be given.
 	ListDevices func(hostPath string) ([]specs.LinuxDevice, error)
@@ -94,6 +99,8 @@ type Host struct {
 	// profile. False blocks it with ENOSYS: a filter cannot see which address
 	// family it asks for, so AF_ALG and AF_VSOCK would be open through it.
 	Socketcall bool
+	// RuntimeDefault reads the seccomp profile of that name; nil: moby's.
+	RuntimeDefault func() ([]byte, error)
 	// AppArmor is nil when the host has none.
 	AppArmor *AppArmor
 	// SELinux is nil when the host has none.
@@ -114,7 +121,8 @@ type Host struct {
 
 // AppArmor describes the host's AppArmor.
 type AppArmor struct {
-	Default string            // profile of RuntimeDefault, loaded
+	Default string            // profile of RuntimeDefault; "" when it cannot be had
+	Missing error             // why not
 	Loaded  func(string) bool // is a profile of this name loaded?
 }
 

@@ -235,7 +235,7 @@ func TestCheckContainer(t *testing.T) {
 			c.Windows = &runtimeapi.WindowsContainerConfig{}
 		}},
 		{"CDI_devices", func(c *runtimeapi.ContainerConfig, _ *runtimeapi.LinuxContainerSecurityContext) {
-			c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "vendor.com/gpu=0"}}
+			c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "/dev/gpu0"}}
 		}},
 		{"mounts[0].host_path", func(c *runtimeapi.ContainerConfig, _ *runtimeapi.LinuxContainerSecurityContext) {
 			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/a"}}

@@ -84,16 +84,23 @@ func seccompOf(in ContainerInput, caps *specs.LinuxCapabilities) (*specs.LinuxSe
 	if facts.arch == "" {
 		facts.arch = runtime.GOARCH
 	}
+	name, text := profilePath(p), in.Seccomp
 	if p.GetProfileType() == runtimeapi.SecurityProfile_RuntimeDefault {
-		return facts.expand(runtimeDefault(in.Host.Socketcall))
+		if in.Host.RuntimeDefault == nil {
+			return facts.expand(runtimeDefault(in.Host.Socketcall))
+		}
+		if text, err = in.Host.RuntimeDefault(); err != nil {
+			return nil, invalid("seccomp profile of RuntimeDefault: %w", err)
+		}
+		name = "RuntimeDefault"
 	}
-	profile, err := decodeProfile(in.Seccomp)
+	profile, err := decodeProfile(text)
 	if err != nil {
-		return nil, invalid("seccomp profile %q: %w", profilePath(p), err)
+		return nil, invalid("seccomp profile %q: %w", name, err)
 	}
 	out, err := facts.expand(profile)
 	if err != nil {
-		return nil, invalid("seccomp profile %q: %w", profilePath(p), err)
+		return nil, invalid("seccomp profile %q: %w", name, err)
 	}
 	return out, nil
 }
