@@ -149,18 +149,10 @@ func overlayByMount(lower []string, upper, work string) (int, error) {
 		if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
 			return -1, err
 		}
-		options := "lowerdir=" + numbers(layers[:len(lower)])
-		for _, o := range upperOptions(layers[len(lower):], strconv.Itoa) {
-			options += "," + o.Key + "=" + o.Value
-		}
-		if err := unix.Mount("overlay", strconv.Itoa(place)+"/root", "overlay", 0, options); err != nil {
-			return -1, fmt.Errorf("mount overlay of %d layers: %w", len(lower), err)
-		}
-		root, err := OpenPath(strconv.Itoa(place) + "/root")
+		root, err := mountOverlay(numbers(layers[:len(lower)]), upperOptions(layers[len(lower):], strconv.Itoa), place)
 		if err != nil {
-			return -1, err
+			return -1, fmt.Errorf("%d layers: %w", len(lower), err)
 		}
-		defer unix.Close(root)
-		return CloneTree(root, false)
+		return root, nil
 	})
 }

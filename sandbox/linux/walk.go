@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,12 +41,20 @@ type Tree struct {
 	root   int
 	over   map[Place]int    // what will lie on a place
 	kernel map[Place]string // what only the container itself can mount there
+	owner  *Owner           // of what is made
 }
+
+// Owner are ids of the host.
+type Owner struct{ UID, GID int }
 
 // NewTree makes a tree of a root, whose descriptor stays the caller's.
 func NewTree(root int) *Tree {
 	return &Tree{root: root, over: map[Place]int{}, kernel: map[Place]string{}}
 }
+
+// OwnedBy has what is made on the way belong to somebody else than root: the
+// root of a user namespace.
+func (t *Tree) OwnedBy(o Owner) { t.owner = &o }
 
 // Cover says that the tree at fd will be attached on target; both stay the caller's.
 func (t *Tree) Cover(target, fd int) error {
@@ -74,7 +83,7 @@ func (t *Tree) Reserve(target int, name string) error {
 type Want struct {
 	File   bool // a file at the end; else a directory
 	Any    bool // whatever is there
-	Make   bool // make what is missing: directories 0755, files 0644, owned by root
+	Make   bool // make what is missing: directories 0755, files 0644, owned by root or whom OwnedBy names
 	Strict bool // no component may be a symlink
 }
 
@@ -186,11 +195,11 @@ func (w *walk) open(cur int, c string) (int, error) {
 	if err != unix.ENOENT || !w.want.Make {
 		return fd, err
 	}
+	make := makeDir
 	if w.want.File && len(w.rest) == 0 {
-		err = makeFile(cur, c)
-	} else {
-		err = makeDir(cur, c)
+		make = makeFile
 	}
+	err = w.tree.owner.make(cur, c, make)
 	if err != nil && err != unix.EEXIST {
 		return -1, fmt.Errorf("make: %w", err)
 	}
@@ -239,6 +248,35 @@ func split(path string) []string {
 		}
 	}
 	return parts
+}
+
+// make makes something that belongs to the owner; nil: to root. In a mount with
+// an id mapping root cannot make anything, having no id there: then it is made
+// as the owner, with what the owner may do in that directory.
+func (o *Owner) make(dir int, name string, make func(dir int, name string) error) error {
+	if o == nil {
+		return make(dir, name)
+	}
+	err := make(dir, name)
+	if err == nil {
+		return unix.Fchownat(dir, name, o.UID, o.GID, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != unix.EOVERFLOW {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	gid, err := unix.SetfsgidRetGid(o.GID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Setfsgid(gid) }()
+	uid, err := unix.SetfsuidRetUid(o.UID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Setfsuid(uid) }()
+	return make(dir, name)
 }
 
 // makeDir makes a directory with mode 0755 whatever the umask is.

@@ -14,13 +14,14 @@ import (
 // container is a Container being built.
 type container struct {
 	*Container
-	a    *assembly
-	id   *identity
-	ns   *namespaces
-	proc int // the daemon's /proc
-	root int // detached
-	tree *linux.Tree
-	dev  int // our tmpfs for /dev, -1 = a volume lies there
+	a     *assembly
+	id    *identity
+	ns    *namespaces
+	users *users // nil: the host's
+	proc  int    // the daemon's /proc
+	root  int    // detached
+	tree  *linux.Tree
+	dev   int // our tmpfs for /dev, -1 = a volume lies there
 
 	// mounts are the steps that attach everything below the root, in order;
 	// they are added when their turn comes (order.go).
@@ -62,6 +63,9 @@ func (b *container) build(ctx context.Context) error {
 	if b.ns, err = namespacesOf(b.Spec.Linux.Namespaces, b.Join, b.PidInit); err != nil {
 		return err
 	}
+	if b.users, err = usersOf(b.Spec, b.Join); err != nil {
+		return err
+	}
 	if b.Spec.Process.SelinuxLabel != "" {
 		return fmt.Errorf("%w: SELinux labels are not supported", ErrInvalid)
 	}
@@ -94,12 +98,19 @@ func (b *container) build(ctx context.Context) error {
 // redirect: a symlink at /proc, /sys or /dev would move mounts, masks and
 // device nodes elsewhere (CVE-2019-19921, CVE-2023-27561, CVE-2026-41579).
 func (b *container) makeRoot() error {
-	root, err := linux.Overlay(b.Root.Lower, b.Root.Upper, b.Root.Work)
+	root, err := b.overlay()
 	if err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
 	b.root = b.a.own(root)
 	b.tree = linux.NewTree(root)
+	if b.users != nil {
+		owner, err := b.users.root()
+		if err != nil {
+			return err
+		}
+		b.tree.OwnedBy(owner)
+	}
 	for _, dir := range []string{"/proc", "/sys", "/dev"} {
 		s, err := b.tree.Find(dir, linux.Want{Make: true, Strict: true})
 		if err != nil {
@@ -108,6 +119,20 @@ func (b *container) makeRoot() error {
 		linux.CloseAll(s.Fd)
 	}
 	return b.mtab()
+}
+
+// overlay mounts the layers, detached; with a user namespace their ids are its.
+func (b *container) overlay() (int, error) {
+	r := b.Root
+	if b.users == nil {
+		return linux.Overlay(r.Lower, r.Upper, r.Work)
+	}
+	if r.Upper != "" {
+		if err := b.users.take(r.Upper); err != nil {
+			return -1, fmt.Errorf("writable layer: %w", err)
+		}
+	}
+	return linux.OverlayMapped(r.Lower, r.Upper, r.Work, b.users.fd)
 }
 
 // mtab makes /etc/mtab, as images expect of a runtime. In the root only, never
@@ -119,8 +144,14 @@ func (b *container) mtab() error {
 	}
 	defer linux.CloseAll(etc.Fd)
 	switch err := unix.Symlinkat("/proc/mounts", etc.Fd, "mtab"); err {
-	case nil, unix.EEXIST, unix.EROFS:
+	case unix.EEXIST, unix.EROFS:
 		return nil
+	case nil:
+		owner, err := b.users.root()
+		if err != nil || b.users == nil {
+			return err
+		}
+		return unix.Fchownat(etc.Fd, "mtab", owner.UID, owner.GID, unix.AT_SYMLINK_NOFOLLOW)
 	default:
 		return fmt.Errorf("make /etc/mtab: %w", err)
 	}
@@ -151,6 +182,9 @@ func (b *container) rootPropagation() (uint64, error) {
 		return 0, fmt.Errorf("root file system: %w", err)
 	}
 	if p == unix.MS_SHARED {
+		if b.users != nil {
+			return 0, fmt.Errorf("%w: no mount can reach the host out of a user namespace (propagation shared)", ErrInvalid)
+		}
 		return p, nil
 	}
 	return 0, nil // a new mount is private, and has no master to be the slave of
@@ -200,6 +234,7 @@ func namespacesOf(list []specs.LinuxNamespace, join map[specs.LinuxNamespaceType
 		ok = ok && joined >= 0
 		switch {
 		case ns.Type == specs.MountNamespace && ns.Path == "":
+		case ns.Type == specs.UserNamespace: // usersOf
 		case !known:
 			return nil, fmt.Errorf("%w: %s namespace is not supported", ErrInvalid, ns.Type)
 		case ns.Type == specs.PIDNamespace:

@@ -35,12 +35,19 @@ func (b *container) makeDev(ctx context.Context) error {
 		o := parseOptions(m.Options)
 		attrs, options = o.set&^unix.MOUNT_ATTR_RDONLY, o.data
 	}
+	owner, err := b.users.root()
+	if err != nil {
+		return err
+	}
+	if options, err = b.ownTmpfs(options); err != nil {
+		return err
+	}
 	dev, err := linux.NewFS("tmpfs", int(attrs), options...)
 	if err != nil {
 		return fmt.Errorf("mount /dev: %w", err)
 	}
 	b.dev = b.a.own(dev)
-	if err := fillDev(dev, b.Spec.Linux.Devices); err != nil {
+	if err := fillDev(dev, b.Spec.Linux.Devices, owner); err != nil {
 		return err
 	}
 	if err := b.attachTree("/dev", false, dev); err != nil {
@@ -49,9 +56,11 @@ func (b *container) makeDev(ctx context.Context) error {
 	return b.otherDevices(b.Spec.Linux.Devices)
 }
 
-func fillDev(dev int, devices []specs.LinuxDevice) error {
-	for _, n := range defaultDevices() {
-		if err := makeNode(dev, n); err != nil {
+// fillDev makes what is in /dev. Devices of the spec belong to whom the spec
+// says, by ids of the host: a user namespace gives nobody a device of the host.
+func fillDev(dev int, devices []specs.LinuxDevice, owner linux.Owner) error {
+	for _, n := range defaultDevices(owner) {
+		if err := makeNode(dev, n, owner); err != nil {
 			return fmt.Errorf("device %q: %w", n.Path, err)
 		}
 	}
@@ -59,7 +68,7 @@ func fillDev(dev int, devices []specs.LinuxDevice) error {
 		if !below(path.Clean(n.Path), "/dev") {
 			continue
 		}
-		if err := makeNode(dev, n); err != nil {
+		if err := makeNode(dev, n, owner); err != nil {
 			return fmt.Errorf("device %q: %w", n.Path, err)
 		}
 	}
@@ -77,26 +86,29 @@ func fillDev(dev int, devices []specs.LinuxDevice) error {
 		if err := unix.Symlinkat(l[0], dev, l[1]); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("link /dev/%s: %w", l[1], err)
 		}
+		if err := unix.Fchownat(dev, l[1], owner.UID, owner.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("link /dev/%s: %w", l[1], err)
+		}
 	}
 	return nil
 }
 
 // defaultDevices are those that every container has.
-func defaultDevices() []specs.LinuxDevice {
-	mode := os.FileMode(0o666)
+func defaultDevices(owner linux.Owner) []specs.LinuxDevice {
+	mode, uid, gid := os.FileMode(0o666), uint32(owner.UID), uint32(owner.GID)
 	var list []specs.LinuxDevice
 	for _, d := range []struct {
 		name         string
 		major, minor int64
 	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
-		list = append(list, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: d.major, Minor: d.minor, FileMode: &mode})
+		list = append(list, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: d.major, Minor: d.minor, FileMode: &mode, UID: &uid, GID: &gid})
 	}
 	return list
 }
 
 // makeNode makes a node in our own tmpfs, directories on the way included. Where
 // a node of that name is already, it is replaced.
-func makeNode(dev int, n specs.LinuxDevice) error {
+func makeNode(dev int, n specs.LinuxDevice, owner linux.Owner) error {
 	rel := strings.TrimPrefix(path.Clean(n.Path), "/dev/")
 	if rel == "/dev" || rel == "" {
 		return fmt.Errorf("%w: device path", ErrInvalid)
@@ -104,7 +116,9 @@ func makeNode(dev int, n specs.LinuxDevice) error {
 	if strings.HasPrefix(rel, "pts/") || rel == "ptmx" || rel == "console" {
 		return nil // the container's own devpts has them
 	}
-	s, err := linux.NewTree(dev).Find(path.Dir(rel), linux.Want{Make: true, Strict: true})
+	tree := linux.NewTree(dev)
+	tree.OwnedBy(owner)
+	s, err := tree.Find(path.Dir(rel), linux.Want{Make: true, Strict: true})
 	if err != nil {
 		return err
 	}
@@ -221,11 +235,18 @@ func (b *container) mountDevpts(dest string, o mountOptions) error {
 }
 
 func (b *container) newDevpts(attrs uint64, gid string) (int, error) {
-	if _, err := strconv.ParseUint(gid, 10, 31); err != nil {
+	tty, err := strconv.ParseUint(gid, 10, 31)
+	if err != nil {
 		return -1, fmt.Errorf("%w: gid %q", ErrInvalid, gid)
 	}
+	group, err := b.users.gid(uint32(tty))
+	if err != nil { // a small map: terminals are then of their users alone
+		if group, err = b.users.gid(0); err != nil {
+			return -1, err
+		}
+	}
 	m, err := linux.NewFS("devpts", int(attrs|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC), linux.Option{Key: "newinstance"},
-		linux.Option{Key: "ptmxmode", Value: "0666"}, linux.Option{Key: "mode", Value: "0620"}, linux.Option{Key: "gid", Value: gid})
+		linux.Option{Key: "ptmxmode", Value: "0666"}, linux.Option{Key: "mode", Value: "0620"}, linux.Option{Key: "gid", Value: strconv.Itoa(group)})
 	if err != nil {
 		return -1, err
 	}
@@ -258,7 +279,11 @@ func (b *container) openTerminal(devpts int) error {
 	if s := b.Spec.Process.ConsoleSize; s != nil {
 		rows, cols = s.Height, s.Width
 	}
-	return linux.SetTerminal(b.master, b.slave, uint16(rows), uint16(cols), int(b.id.uid))
+	owner, err := b.users.uid(b.id.uid)
+	if err != nil {
+		return err
+	}
+	return linux.SetTerminal(b.master, b.slave, uint16(rows), uint16(cols), owner)
 }
 
 // bindConsole puts the terminal at /dev/console.

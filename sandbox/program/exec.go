@@ -15,16 +15,15 @@ import (
 type Exec struct {
 	// Process is what to run. Its OOMScoreAdj counts, 0 when nil.
 	Process *specs.Process
-	// Spec is the container's, or nil: it tells whether there is a user namespace to join.
+	// Spec is the container's, or nil: it tells whether there is a user namespace
+	// to join, and what its ids are outside.
 	Spec *specs.Spec
 	// Init is a pidfd of the container's first process, InitPid its number (not
 	// used: the pidfd decides).
 	Init    int
 	InitPid int
-	// Userns: the container lives in a user namespace of its own, whatever Spec says.
-	Userns bool
-	Cgroup Cgroup
-	Stdio  Stdio
+	Cgroup  Cgroup
+	Stdio   Stdio
 	// Devpts is a descriptor of the container's devpts mount (Program.Terminal);
 	// needed when Process.Terminal, else -1.
 	Devpts      int
@@ -83,6 +82,8 @@ func (e *Exec) build(prog *Program, id *identity) error {
 		{"plain", "", do(func() { a.plain(umaskOf(p)) })},
 		{"stdio", "", func() error { return a.stdio(stdio) }},
 		{"limits", "after everything that opens descriptors", func() error { return a.limits(p.Rlimits, e.NoFile) }},
+		{"user namespace", "limits cannot be raised in it", do(func() { e.enterUsers(a) })},
+		{"keyring", "whose owner is root of the user namespace", do(a.keyring)},
 		{"identity", "bounding set, groups, ids", do(func() { a.identity(id) })},
 		{"give up", "nothing of the keeper may be found in a visible child", do(a.second)},
 		{"capabilities", "after the ids; before a visible child", do(func() { a.capabilities(id, where) })},
@@ -94,12 +95,15 @@ func (e *Exec) build(prog *Program, id *identity) error {
 }
 
 func (e *Exec) join(a *assembly) func() {
-	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
+	const flags = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
 		unix.CLONE_NEWCGROUP | unix.CLONE_NEWPID
-	if e.Userns || hasUserns(e.Spec) {
-		flags |= unix.CLONE_NEWUSER
-	}
 	return func() { a.about("").call("join namespaces", unix.SYS_SETNS, fd(e.Init), flags) }
+}
+
+func (e *Exec) enterUsers(a *assembly) {
+	if hasUserns(e.Spec) {
+		a.enterUsers(e.Init)
+	}
 }
 
 func hasUserns(s *specs.Spec) bool {
@@ -124,7 +128,13 @@ func (e *Exec) terminal(prog *Program, id *identity) (Stdio, error) {
 	if s := e.Process.ConsoleSize; s != nil {
 		rows, cols = s.Height, s.Width
 	}
-	if err := linux.SetTerminal(master, slave, uint16(rows), uint16(cols), int(id.uid)); err != nil {
+	owner := int(id.uid)
+	if hasUserns(e.Spec) {
+		if owner, err = hostID(e.Spec.Linux.UIDMappings, id.uid); err != nil {
+			return Stdio{}, err
+		}
+	}
+	if err := linux.SetTerminal(master, slave, uint16(rows), uint16(cols), owner); err != nil {
 		return Stdio{}, err
 	}
 	return Stdio{orElse(e.Stdio.In, slave), orElse(e.Stdio.Out, slave), orElse(e.Stdio.Err, slave)}, nil

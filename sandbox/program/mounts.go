@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ func (b *container) makeMounts(ctx context.Context) error {
 		var err error
 		if i := b.volumeFor(m, dest, used); i >= 0 {
 			used[i] = true
-			err = b.volume(ctx, &b.Volumes[i])
+			err = b.listed(ctx, b.Volumes[i], m)
 		} else {
 			err = b.mount(ctx, m, dest)
 		}
@@ -36,6 +37,19 @@ func (b *container) makeMounts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listed is a volume that a mount of the spec stands for.
+func (b *container) listed(ctx context.Context, v Volume, m specs.Mount) error {
+	v.options = parseOptions(m.Options)
+	userns, mapped, err := b.mappingOf(m)
+	if err != nil {
+		return err
+	}
+	if mapped {
+		v.Userns, v.Mapped = userns, true
+	}
+	return b.volume(ctx, &v)
 }
 
 // imageType marks an image volume in a spec. What lies there only Volumes tell.
@@ -67,7 +81,12 @@ func (b *container) mount(ctx context.Context, m specs.Mount, dest string) error
 	case m.Type == imageType:
 		return fmt.Errorf("%w: image %q was not passed", ErrInvalid, m.Source)
 	case isBind(m):
-		return b.volume(ctx, volumeOf(m, o))
+		v := volumeOf(m, o)
+		var err error
+		if v.Userns, v.Mapped, err = b.mappingOf(m); err != nil {
+			return err
+		}
+		return b.volume(ctx, v)
 	case dest == "/dev": // made already
 		return nil
 	case dest == "/dev/shm" && b.Shm != "":
@@ -172,11 +191,50 @@ func (b *container) mountKernel(fstype, name, dest string, o mountOptions) error
 
 // mountTmpfs mounts a tmpfs of the container's own.
 func (b *container) mountTmpfs(dest string, o mountOptions) error {
-	m, err := linux.NewFS("tmpfs", int(o.set), o.data...)
+	data, err := b.ownTmpfs(o.data)
+	if err != nil {
+		return err
+	}
+	m, err := linux.NewFS("tmpfs", int(o.set), data...)
 	if err != nil {
 		return err
 	}
 	return b.attachTree(dest, false, b.a.own(m))
+}
+
+// ownTmpfs makes the ids among a tmpfs's options those of the host; what is
+// given to nobody is root's.
+func (b *container) ownTmpfs(options []linux.Option) ([]linux.Option, error) {
+	if b.users == nil {
+		return options, nil
+	}
+	uid, gid := "0", "0"
+	var out []linux.Option
+	for _, o := range options {
+		switch o.Key {
+		case "uid":
+			uid = o.Value
+		case "gid":
+			gid = o.Value
+		default:
+			out = append(out, o)
+		}
+	}
+	for _, o := range []struct {
+		key, id string
+		host    func(uint32) (int, error)
+	}{{"uid", uid, b.users.uid}, {"gid", gid, b.users.gid}} {
+		n, err := strconv.ParseUint(o.id, 10, 31)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s %q", ErrInvalid, o.key, o.id)
+		}
+		id, err := o.host(uint32(n))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, linux.Option{Key: o.key, Value: strconv.Itoa(id)})
+	}
+	return out, nil
 }
 
 // attachTree has a detached mount of ours attached.

@@ -42,6 +42,8 @@ func (b *container) steps() error {
 		{"working directory", "inside the new root, no magic links (CVE-2024-21626)", do(func() { a.about(p.Cwd).workdir(p.Cwd) })},
 		{"limits", "after everything that opens descriptors", func() error { return a.limits(p.Rlimits, b.NoFile) }},
 		{"profile", "while /proc of the host can be written", do(func() { a.profile(b.proc, p.ApparmorProfile) })},
+		{"user namespace", "after all mounts, which are locked by it; limits cannot be raised in it", do(b.enterUsers)},
+		{"keyring", "whose owner is root of the user namespace", do(a.keyring)},
 		{"identity", "bounding set, groups, ids (CVE-2022-29162: nothing inheritable)", do(func() { a.identity(b.id) })},
 		{"give up", "nothing of the keeper may be found in a visible child (CVE-2016-9962)", do(b.giveUp)},
 		{"capabilities", "after the ids; before a visible child", do(func() { a.capabilities(b.id, where) })},
@@ -142,7 +144,11 @@ func (b *container) visitProc(pidProc int, attrs uint64) slot {
 	a := b.a
 	back := a.call("open own mount namespace", unix.SYS_OPENAT, fd(b.proc), "self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC)
 	a.call("visit mount namespace of PID 1", unix.SYS_SETNS, fd(b.ns.init), unix.CLONE_NEWNS)
-	proc := a.cloneMount("clone its /proc", fd(pidProc), 0)
+	flags := 0
+	if b.PidInitLocked {
+		flags = unix.AT_RECURSIVE
+	}
+	proc := a.cloneMount("clone its /proc", fd(pidProc), flags)
 	a.call("return to own mount namespace", unix.SYS_SETNS, back, unix.CLONE_NEWNS)
 	a.call("change to keeper's root", unix.SYS_CHDIR, "/")
 	a.call("set attributes of /proc", unix.SYS_MOUNT_SETATTR, proc, "", unix.AT_EMPTY_PATH,

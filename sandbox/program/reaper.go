@@ -75,7 +75,7 @@ func (r *Reaper) build(a *assembly) error {
 		{"root", "", do(func() { a.attachRoot(root) })},
 		{"proc", "read-only and masked: a container with CAP_SYS_PTRACE can look at it through /proc/1/root", do(func() { showProc(a, procDir, masks, null) })},
 		{"new root", "", do(a.enterRoot)},
-		{"plain", "", do(func() { a.plain(0o022) })},
+		{"plain", "", do(func() { a.plain(0o022); a.keyring() })},
 		{"identity", "", do(func() { a.identity(id); a.capabilities(id, filterNone) })},
 		{"session", "", do(func() { a.session(false) })},
 		{"exec", "", do(func() { execMemfd(a, image, []string{"pod"}, nil) })},

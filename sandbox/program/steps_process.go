@@ -52,7 +52,7 @@ func (a *assembly) oomScore(proc, adj int) {
 }
 
 // plain gives the child what every process starts with: default scheduling, all
-// processors (its cpuset cuts them down), a session keyring of its own, umask.
+// processors (its cpuset cuts them down), umask.
 func (a *assembly) plain(umask uint32) {
 	const whoProcess, ioNone = 1, 0
 	a.about("")
@@ -65,9 +65,14 @@ func (a *assembly) plain(umask uint32) {
 	all := ^uint64(0)
 	a.call("all processors", unix.SYS_SCHED_SETAFFINITY, 0, 128, a.words(
 		all, all, all, all, all, all, all, all, all, all, all, all, all, all, all, all))
+	a.call("set umask", unix.SYS_UMASK, int(umask))
+}
+
+// keyring gives the child a session keyring of its own.
+func (a *assembly) keyring() {
+	a.about("")
 	a.call("new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	a.tolerate(unix.ENOSYS, unix.EPERM)
-	a.call("set umask", unix.SYS_UMASK, int(umask))
 }
 
 func umaskOf(p *specs.Process) uint32 {

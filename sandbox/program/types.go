@@ -55,6 +55,13 @@ type Volume struct {
 	NoDev             bool
 	NoExec            bool
 	MkdirMissing      bool // make Source, a directory with mode 0755, when nothing is there
+
+	// Mapped: ids are seen as the user namespace Userns (a descriptor, the
+	// caller's) maps them, in everything mounted below too.
+	Mapped bool
+	Userns int
+
+	options mountOptions // of the mount of the spec that it stands for
 }
 
 // SourceError is a mount source that could not be opened.
@@ -78,12 +85,19 @@ type Container struct {
 	// mount of the spec that is not among them is taken from the spec.
 	Volumes []Volume
 	// Join are the namespaces of the pod. A type that the spec names and Join
-	// does not is made new, one that the spec does not name is the host's.
+	// does not is made new, one that the spec does not name is the host's. A user
+	// namespace is always joined; the maps of the spec are what it was made with.
 	Join map[specs.LinuxNamespaceType]int
 	// PidInit is a pidfd of PID 1 of the PID namespace to join; -1 = the spec decides.
 	PidInit int
-	Cgroup  Cgroup
-	Stdio   Stdio
+	// PidInitLocked: that PID 1 is a container in a user namespace. Its /proc is
+	// taken with what lies on it, which is locked.
+	PidInitLocked bool
+	// Mappings are for mounts of the spec with id mappings other than the
+	// container's own.
+	Mappings []Mapping
+	Cgroup   Cgroup
+	Stdio    Stdio
 	// Filter is a seccomp program (sock_filter array), FilterFlags those of seccomp(2).
 	Filter      []byte
 	FilterFlags uint

@@ -16,14 +16,7 @@ import (
 
 // volumeOf reads a bind mount of a spec.
 func volumeOf(m specs.Mount, o mountOptions) *Volume {
-	return &Volume{
-		Destination: m.Destination, Source: m.Source, Propagation: o.propagation,
-		Readonly:          o.set&unix.MOUNT_ATTR_RDONLY != 0,
-		RecursiveReadonly: o.recursiveSet&unix.MOUNT_ATTR_RDONLY != 0,
-		NoSuid:            o.set&unix.MOUNT_ATTR_NOSUID != 0,
-		NoDev:             o.set&unix.MOUNT_ATTR_NODEV != 0,
-		NoExec:            o.set&unix.MOUNT_ATTR_NOEXEC != 0,
-	}
+	return &Volume{Destination: m.Destination, Source: m.Source, Propagation: o.propagation, options: o}
 }
 
 // volume has a bind or image mount attached. What is attached is a clone with
@@ -32,6 +25,10 @@ func (b *container) volume(ctx context.Context, v *Volume) error {
 	dest := path.Clean(v.Destination)
 	if !path.IsAbs(dest) || dest == "/" || dest == "/proc" {
 		return fmt.Errorf("%w: destination", ErrInvalid)
+	}
+	if p, err := propagation(v.Propagation); err == nil && p == unix.MS_SHARED && b.users != nil {
+		// The copy that the container gets is no peer of the host's, only its slave.
+		return fmt.Errorf("%w: no mount can reach the host out of a user namespace (propagation %s)", ErrInvalid, v.Propagation)
 	}
 	m, err := linux.Bounded(ctx, v.open)
 	if err != nil {
@@ -73,16 +70,33 @@ func (v *Volume) open() (int, error) {
 	// not reach the source's other mounts, and does not, attributes being a clone's own.
 	err = linux.SetAttr(m, true, unix.MountAttr{Propagation: prop})
 	if err == nil {
-		err = linux.SetAttr(m, false, unix.MountAttr{Attr_set: v.attrs()})
+		err = linux.SetAttr(m, false, v.attr())
 	}
-	if err == nil && v.RecursiveReadonly {
-		err = linux.SetAttr(m, true, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err == nil {
+		err = linux.SetAttr(m, true, unix.MountAttr{Attr_set: v.below()})
+	}
+	if err == nil && v.Mapped {
+		err = linux.MapIDs(m, true, v.Userns)
 	}
 	if err != nil {
 		linux.CloseAll(m)
-		return -1, err
+		return -1, &SourceError{v.Source, err}
 	}
 	return m, nil
+}
+
+// below are the attributes of everything that is mounted below.
+func (v *Volume) below() uint64 {
+	set := v.options.recursiveSet
+	if v.RecursiveReadonly {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
+	return set
+}
+
+// attr are the attributes of the mount itself.
+func (v *Volume) attr() unix.MountAttr {
+	return unix.MountAttr{Attr_set: v.attrs() | v.options.set, Attr_clr: v.options.clear & unix.MOUNT_ATTR__ATIME}
 }
 
 func (v *Volume) attrs() uint64 {
@@ -156,11 +170,18 @@ func propagates(fd int, prop uint64) error {
 
 // openImage gives a read-only view of an image, or of a part of it.
 func (v *Volume) openImage() (int, error) {
-	root, err := linux.Overlay(v.Image.Lower, "", "")
+	var root int
+	var err error
+	if v.Mapped {
+		root, err = linux.OverlayMapped(v.Image.Lower, "", "", v.Userns)
+	} else {
+		root, err = linux.Overlay(v.Image.Lower, "", "")
+	}
 	if err != nil {
 		return -1, fmt.Errorf("image: %w", err)
 	}
-	attrs := unix.MountAttr{Attr_set: v.attrs() | unix.MOUNT_ATTR_RDONLY}
+	attrs := v.attr()
+	attrs.Attr_set |= v.below() | unix.MOUNT_ATTR_RDONLY
 	if err := linux.SetAttr(root, false, attrs); err != nil || v.ImagePath == "" {
 		if err != nil {
 			linux.CloseAll(root)

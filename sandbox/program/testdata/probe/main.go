@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
@@ -54,6 +56,25 @@ func run(verb, rest string, _ int) {
 		var st syscall.Stat_t
 		err := syscall.Stat(rest, &st)
 		fmt.Printf("stat %s: %o %d:%d %d:%d %v\n", rest, st.Mode, st.Rdev>>8, st.Rdev&0xff, st.Uid, st.Gid, errno(err))
+	case "remount": // read-write again
+		fmt.Printf("remount %s: %v\n", rest, errno(syscall.Mount("none", rest, "", syscall.MS_REMOUNT|syscall.MS_BIND, "")))
+	case "reconfigure": // the file system itself
+		fmt.Printf("reconfigure %s: %v\n", rest, errno(syscall.Mount("none", rest, "", syscall.MS_REMOUNT, "")))
+	case "setattr":
+		fmt.Printf("setattr %s: %v\n", rest, setattr(rest))
+	case "umount":
+		fmt.Printf("umount %s: %v\n", rest, errno(syscall.Unmount(rest, syscall.MNT_DETACH)))
+	case "move":
+		fmt.Printf("move %s: %v\n", rest, errno(syscall.Mount(rest, "/tmp", "", syscall.MS_MOVE, "")))
+	case "bind":
+		fmt.Printf("bind %s: %v\n", rest, errno(syscall.Mount(rest, "/tmp", "", syscall.MS_BIND, "")))
+	case "fresh":
+		fmt.Printf("fresh %s: %v\n", rest, errno(syscall.Mount(rest, "/tmp", rest, 0, "")))
+	case "unshare": // the mount namespace, for what follows
+		runtime.LockOSThread()
+		fmt.Printf("unshare: %v\n", errno(syscall.Unshare(syscall.CLONE_NEWNS)))
+	case "mknod":
+		fmt.Printf("mknod %s: %v\n", rest, errno(syscall.Mknod(rest, syscall.S_IFCHR|0o666, 1<<8|3)))
 	case "mounts":
 		b, _ := os.ReadFile("/proc/self/mountinfo")
 		fmt.Printf("%s", b)
@@ -79,6 +100,22 @@ func run(verb, rest string, _ int) {
 		n, _ := strconv.Atoi(rest)
 		os.Exit(n)
 	}
+}
+
+// setattr clears read-only by mount_setattr.
+func setattr(path string) error {
+	const nr, cwd, readonly = 442, -100, 1
+	p, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	attr := [4]uint64{0, readonly, 0, 0}
+	at := cwd
+	_, _, e := syscall.Syscall6(nr, uintptr(at), uintptr(unsafe.Pointer(p)), 0, uintptr(unsafe.Pointer(&attr)), 32, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
 }
 
 func errno(err error) error {
