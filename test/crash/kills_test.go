@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -30,7 +31,7 @@ func TestKills(t *testing.T) {
 	t.Logf("SLIPWAY_CRASH_SEED=%d SLIPWAY_CRASH_KILLS=%d", seed, kills)
 	n := lab.New(t)
 	streams := startWriters(n)
-	f := &field{n: n}
+	f := &field{n: n, held: streams.logs()}
 	f.connected()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -70,8 +71,8 @@ type field struct {
 
 	struck [3]int
 	ready  []time.Duration
-	alone  time.Time    // when the keeper was last killed by itself
 	both   atomic.Int64 // kills of both so far
+	held   []string     // logs that a keeper holds when it has been equipped
 
 	pods, containers, execs, unknown, startErrors atomic.Int64
 }
@@ -82,21 +83,17 @@ func (f *field) connected() {
 	f.clients.Store(&c)
 }
 
-// handOver is how long a daemon may need to equip another keeper.
-const handOver = 300 * time.Millisecond
-
 // strike kills the daemon, the keeper, or both, and brings the daemon back.
 func (f *field) strike(random *rand.Rand) {
 	what := random.IntN(3)
 	f.struck[what]++
 	keeper, ok := f.n.Keeper()
-	if !ok || time.Since(f.alone) < handOver { // it dies as the keeper has, before there is another
+	if !ok || !f.equipped(keeper) { // it dies as the keeper has, before there is another
 		f.both.Add(1)
 	}
 	switch {
 	case what == 1 && ok:
 		kill(f.n.T, keeper)
-		f.alone = time.Now()
 		return
 	case what == 2 && ok:
 		f.both.Add(1)
@@ -112,6 +109,25 @@ func (f *field) strike(random *rand.Rand) {
 	f.n.Start()
 	f.ready = append(f.ready, time.Since(start))
 	f.connected()
+}
+
+// equipped says whether a keeper has been given what the one before it held.
+func (f *field) equipped(keeper int) bool {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", keeper))
+	var open []os.FileInfo
+	for _, fd := range fds {
+		if file, err := os.Stat(fd); err == nil {
+			open = append(open, file)
+		}
+	}
+	for _, log := range f.held {
+		file, err := os.Stat(log)
+		must(f.n.T, err)
+		if !slices.ContainsFunc(open, func(o os.FileInfo) bool { return os.SameFile(o, file) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // halfStart starts a daemon and kills it while it finds things again.

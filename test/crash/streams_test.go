@@ -32,6 +32,15 @@ func startWriters(n *node.Node) *streams {
 	return s
 }
 
+// logs are the files that they write to.
+func (s *streams) logs() []string {
+	var files []string
+	for _, id := range s.ids {
+		files = append(files, s.n.Status(id).LogPath)
+	}
+	return files
+}
+
 // check ends the writers and reads what they wrote: nothing is missing, doubled
 // or out of order, but for one gap at each time that both processes died.
 func (s *streams) check(both int64) {

@@ -71,7 +71,7 @@ func TestStop(t *testing.T) {
 	select {
 	case err := <-long:
 		must(t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the first stop still waits for its 600 s")
 	}
 	if s := n.Status(stubborn); s.ExitCode != 137 || s.Reason != "Error" {

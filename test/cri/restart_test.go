@@ -2,6 +2,7 @@ package cri
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,11 @@ import (
 // if nothing had happened.
 var kills = map[string]func(n *node.Node){
 	"daemon": func(n *node.Node) { _ = n.Daemon.Kill(); n.Start() },
-	"keeper": func(n *node.Node) { kill(n.T, n.KeeperPid()); time.Sleep(time.Second) },
+	"keeper": func(n *node.Node) {
+		old := n.KeeperPid()
+		kill(n.T, old)
+		node.Until(n.T, "another keeper", func() bool { pid, ok := n.Keeper(); return ok && pid != old })
+	},
 	"both": func(n *node.Node) {
 		keeper := n.KeeperPid()
 		_ = n.Daemon.Kill()
@@ -41,6 +46,7 @@ func TestPodsSurviveKills(t *testing.T) {
 			cfg.Linux.SecurityContext.NamespaceOptions.Pid = cri.NamespaceMode_POD
 			sharing := n.Run(sharedPod, shared, cfg)
 			n.WaitState(done, cri.ContainerState_CONTAINER_EXITED)
+			n.WaitLog(writer, "line 5\n")
 			ip := n.PodIP(pod)
 			before := n.Status(writer)
 
@@ -63,8 +69,9 @@ func TestPodsSurviveKills(t *testing.T) {
 				t.Errorf("exec in a shared PID namespace: %q", got)
 			}
 			n.Run(pod, podCfg, node.Container("late", "sleep 1000"))
-			time.Sleep(300 * time.Millisecond)
-			must(t, n.Runtime.StopContainer(t.Context(), writer, 10))
+			written := size(t, s.LogPath)
+			node.Until(t, "more lines", func() bool { return size(t, s.LogPath) > written+1000 })
+			must(t, n.Runtime.StopContainer(t.Context(), writer, 30))
 			s = n.WaitState(writer, cri.ContainerState_CONTAINER_EXITED)
 			unseen := name == "both" && s.ExitCode == 255 && s.Reason == "Unknown" && !tellsExits()
 			if s.ExitCode != 9 && !unseen {
@@ -84,6 +91,13 @@ func tellsExits() bool {
 		}
 	}
 	return true
+}
+
+func size(t *testing.T, file string) int64 {
+	t.Helper()
+	f, err := os.Stat(file)
+	must(t, err)
+	return f.Size()
 }
 
 // wholeLog checks numbered lines: none missing, doubled, or out of order.

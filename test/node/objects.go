@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -86,6 +87,16 @@ func (n *Node) WaitState(id string, want cri.ContainerState) *cri.ContainerStatu
 		}
 		if time.Now().After(end) {
 			n.T.Fatalf("container is %s, want %s: %+v", s.State, want, s)
+		}
+	}
+}
+
+// Until waits for something to become true.
+func Until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
 		}
 	}
 }
