@@ -144,6 +144,9 @@ func (s *Store) makeDirs() error {
 			return err
 		}
 	}
+	if err := blob.Spread(s.tmpDir()); err != nil {
+		s.log.Debug("layers will lie close to each other", "error", err)
+	}
 	if err := os.Mkdir(s.emptyDir(), 0o755); err != nil && !os.IsExist(err) {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"golang.org/x/sys/unix"
+
 	"slipway/imagestore/blob"
 )
 
@@ -93,5 +95,30 @@ func TestWriteFileLeavesNothing(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("left %v", entries)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		if err := blob.Spread(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Type != unix.EXT4_SUPER_MAGIC {
+		return // the mark is ext4's; anywhere else it is enough that nothing failed
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	flags, err := unix.IoctlGetInt(int(d.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&0x20000 == 0 {
+		t.Errorf("flags %#x, %v: not marked as the top of hierarchies", flags, err)
 	}
 }

@@ -36,15 +36,16 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 	if err := checkOwner(h); err != nil {
 		return err
 	}
-	if h.Typeflag == tar.TypeDir {
+	switch h.Typeflag {
+	case tar.TypeDir:
 		return u.directory(h, p, dir, base)
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		return u.file(h, body, p, dir)
 	}
 	if dir, err = u.clear(p, dir, base); err != nil {
 		return err
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		return u.file(h, body, dir, base)
 	case tar.TypeLink:
 		return u.hardlink(h, dir, base)
 	case tar.TypeSymlink:
@@ -75,9 +76,9 @@ func (u *unpacker) directory(h *tar.Header, p string, dir int, base string) erro
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nameError(err)
 	}
-	fd := -1
+	fd, known := -1, err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
-	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+	case known:
 		fd, err = unix.Openat(dir, base, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	case err == nil:
 		// It took the place of the lower layers' directory and goes on hiding it.
@@ -99,11 +100,10 @@ func (u *unpacker) directory(h *tar.Header, p string, dir int, base string) erro
 		}
 		return err
 	}
-	if _, open := u.open[p]; open {
-		_ = unix.Close(fd)
-	} else {
-		u.keep(p, fd)
+	if known {
+		u.forget() // it may be kept under several names, as what it was before
 	}
+	u.keep(p, fd)
 	delete(u.implied, p)
 	u.times = append(u.times, dirTime{p, h.ModTime})
 	return nil

@@ -6,29 +6,76 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-func (u *unpacker) file(h *tar.Header, body io.Reader, dir int, base string) error {
-	fd, err := unix.Openat(dir, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+// file writes a regular file. Nearly all take four calls: open, write, set the
+// time, close; what is in the way, owners, and modes that the open cannot give
+// take more.
+func (u *unpacker) file(h *tar.Header, body io.Reader, p string, dir int) error {
+	up, base := split(p)
+	ready := u.ready(h, up)
+	mode := uint32(0o600)
+	if ready {
+		mode = uint32(h.Mode & 0o777)
+	}
+	fd, err := create(dir, base, mode)
+	if errors.Is(err, unix.EEXIST) {
+		if dir, err = u.clear(p, dir, base); err != nil {
+			return err
+		}
+		fd, err = create(dir, base, mode)
+	}
 	if err != nil {
 		return nameError(err)
 	}
 	u.info.Inodes++
 	u.info.Bytes += (uint64(h.Size) + 4095) &^ 4095
 	err = u.copy(fd, body)
-	if err == nil {
+	switch {
+	case err != nil:
+	case ready:
+		err = setXattrs(fd, h.PAXRecords)
+	default:
 		err = attributes(fd, h)
+	}
+	if err == nil {
+		err = setTime(fd, "", h.ModTime, unix.AT_EMPTY_PATH)
 	}
 	if e := unix.Close(fd); err == nil {
 		err = e
 	}
+	return err
+}
+
+func create(dir int, base string, mode uint32) (int, error) {
+	return unix.Openat(dir, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+}
+
+// ready says that a file made in directory up with the mode of h is as h wants
+// it: root's, no special bits, nothing that the umask takes.
+func (u *unpacker) ready(h *tar.Header, up string) bool {
+	return h.Uid == 0 && h.Gid == 0 && h.Mode&0o7000 == 0 && uint32(h.Mode)&0o777&u.umask == 0 && u.open[up].plain
+}
+
+// umask is that of this process, or 0777 where the kernel does not tell.
+// umask(2) could only read it by changing it, for everybody.
+func umask() uint32 {
+	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return err
+		return 0o777
 	}
-	return setTime(dir, base, h.ModTime, unix.AT_SYMLINK_NOFOLLOW)
+	_, line, _ := strings.Cut(string(status), "\nUmask:")
+	line, _, _ = strings.Cut(line, "\n")
+	v, err := strconv.ParseUint(strings.TrimSpace(line), 8, 32)
+	if err != nil {
+		return 0o777
+	}
+	return uint32(v)
 }
 
 func (u *unpacker) copy(fd int, body io.Reader) error {

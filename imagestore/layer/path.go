@@ -9,9 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxOpen is how many directories stay open while a layer is unpacked. Tars
-// come sorted, so a few give nearly all of the gain.
-const maxOpen = 32
+// maxOpen is how many directories stay open while a layer is unpacked. Most
+// tars come sorted, and a few would do; the others go round and round.
+const maxOpen = 128
+
+// kept is an open directory.
+type kept struct {
+	fd int
+	// plain: what is made in it belongs to root and has the mode asked for. Not
+	// so below a set-group-ID bit or a default ACL.
+	plain bool
+}
 
 // clean makes a name in a tar into a path below the root: "" for the root
 // itself. As in every runtime ".." ends at the root; it leaves nothing.
@@ -40,8 +48,8 @@ func (u *unpacker) dir(p string) (int, error) {
 	if p == "" {
 		return u.root, nil
 	}
-	if fd, ok := u.open[p]; ok {
-		return fd, nil
+	if k, ok := u.open[p]; ok {
+		return k.fd, nil
 	}
 	fd, err := unix.Openat2(u.root, p, &unix.OpenHow{
 		Flags:   unix.O_DIRECTORY | unix.O_CLOEXEC,
@@ -58,13 +66,23 @@ func (u *unpacker) keep(p string, fd int) {
 	if len(u.open) >= maxOpen {
 		u.forget()
 	}
-	u.open[p] = fd
+	u.open[p] = kept{fd: fd, plain: u.isPlain(fd)}
+}
+
+// isPlain looks at a directory whose attributes are set.
+func (u *unpacker) isPlain(fd int) bool {
+	var st unix.Stat_t
+	if !u.own || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_ISGID != 0 {
+		return false
+	}
+	_, err := unix.Fgetxattr(fd, "system.posix_acl_default", nil)
+	return errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP)
 }
 
 // forget closes the kept directories: one of the paths may now mean another.
 func (u *unpacker) forget() {
-	for _, fd := range u.open {
-		_ = unix.Close(fd)
+	for _, k := range u.open {
+		_ = unix.Close(k.fd)
 	}
 	clear(u.open)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"time"
 
@@ -57,7 +58,8 @@ func (d *Decoder) Unpack(ctx context.Context, src io.Reader, dir string, l Limit
 	if err != nil {
 		return Info{}, fmt.Errorf("open %q: %w", dir, err)
 	}
-	u := &unpacker{root: root, limits: l, implied: map[string]struct{}{}, open: map[string]int{}}
+	u := &unpacker{root: root, limits: l, implied: map[string]struct{}{}, open: map[string]kept{}}
+	u.own, u.umask = os.Geteuid() == 0 && os.Getegid() == 0, umask()
 	defer u.close()
 	if err := u.run(ctx, decoded); err != nil {
 		return Info{}, err
@@ -94,7 +96,9 @@ type unpacker struct {
 	entries int64
 	unseen  int64 // bytes written since the free space was looked at
 	buf     []byte
-	open    map[string]int      // descriptors of directories, by clean path
+	own     bool                // what this process makes belongs to 0:0
+	umask   uint32              // what the kernel takes from the mode of what is made
+	open    map[string]kept     // directories, by clean path
 	implied map[string]struct{} // directories made for want of an entry
 	times   []dirTime           // set last: a child changes its parent's mtime
 }

@@ -574,3 +574,41 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// TestUnpackInheritsNothing: what lies in a directory that hands down its group
+// or an ACL has the owner and the mode of its own entry all the same.
+func TestUnpackInheritsNothing(t *testing.T) {
+	needRoot(t)
+	setgid := dir("g")
+	setgid.Mode, setgid.Gid = 0o2775, 50
+	acl := dir("a")
+	acl.PAXRecords = map[string]string{"SCHILY.xattr.system.posix_acl_default": "\x02\x00\x00\x00" +
+		"\x01\x00\x07\x00\xff\xff\xff\xff\x04\x00\x00\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff"}
+	special := file("d/special", "s")
+	special.Mode = 0o4755
+	owned := file("d/owned", "o")
+	owned.Uid, owned.Gid = 1000, 1000
+	a := newArena(t)
+	if _, err := layer.NewDecoder().Unpack(t.Context(), bytes.NewReader(archive(t,
+		setgid, file("g/f", "1"), file("g/new/f", "2"), acl, file("a/f", "3"),
+		dir("d"), file("d/f", "4"), special, owned, file("d/f", "5"),
+		link("l", "d"), file("l/x", "6"), func() tar.Header { h := setgid; h.Name = "d"; return h }(), file("l/y", "7"),
+	)), a.tree, layer.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"g/f": "100644 0:0", "g/new/f": "100644 0:0", "a/f": "100644 0:0", "d/f": "100644 0:0",
+		"d/special": "104755 0:0", "d/owned": "100644 1000:1000", "d/x": "100644 0:0", "d/y": "100644 0:0",
+	} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(a.tree, name), &st); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%o %d:%d", st.Mode, st.Uid, st.Gid); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+		if st.Mtim.Sec != 1_600_000_000 {
+			t.Errorf("%s: mtime %d", name, st.Mtim.Sec)
+		}
+	}
+}
