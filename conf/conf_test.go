@@ -205,7 +205,7 @@ func TestFaultsOfTheFile(t *testing.T) {
 		{"table of a handler", "[handlers.a.b]\nx = 1\n", `config.toml:1: unknown key "handlers.a.b"`},
 		{"type in a handler", "[handlers.a]\nprivileged_without_host_devices = \"yes\"\n", "config.toml:2: handlers.a.privileged_without_host_devices: want true or false"},
 		{"name of a handler", "\n[handlers.\"a b\"]\n", `config.toml:2: handlers: "a b" is no name of a handler`},
-		{"twice in a handler", "[handlers.a]\ncgroup_parent = \"/x\"\ncgroup_parent = \"/y\"\n", "config.toml:3: "},
+		{"twice in a handler", "[handlers.a]\nseccomp_profile = \"/x\"\nseccomp_profile = \"/y\"\n", "config.toml:3: "},
 		{"twice", "root = \"/r\"\nroot = \"/s\"\n", "config.toml:2: "},
 		{"no TOML", "root = \"/r\"\n}\n", "config.toml:2: "},
 	}
@@ -330,7 +330,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(string(conf.Default().TOML()))
 	f.Add("listen = 1\n[a.b]\nc = [[1], {d = 2}]\n")
 	f.Add("\"root\" = '''\n/x'''\nroot.x = 1")
-	f.Add("[handlers.a]\ndefault_ulimits = []\n[handlers]\nb = { cgroup_parent = '/x' }\nb.seccomp_profile = '/y'\n")
+	f.Add("[handlers.a]\ndefault_ulimits = []\n[handlers]\nb = { apparmor_profile = '/x' }\nb.seccomp_profile = '/y'\n")
 	f.Add("stream_max_sessions = 0b11\nstream_idle_timeout = '1ns'\n[[handlers.a]]\n[a.b.c]\nhandlers = {}\n")
 	f.Add("default_ulimits = [\"nofile=-1:\"]\nabsent_mount_sources = []")
 	f.Fuzz(func(t *testing.T, text string) {

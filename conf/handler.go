@@ -20,7 +20,6 @@ type Handler struct {
 	SeccompProfile               string   // file that stands for RuntimeDefault
 	AppArmorProfile              string   // loaded profile that stands for RuntimeDefault
 	DefaultUlimits               []Ulimit // nil: those of every pod
-	CgroupParent                 string   // for pods that name none
 }
 
 // handlerKey describes one setting of a handler, as key does for all.
@@ -67,12 +66,6 @@ func handlerKeys() []handlerKey {
 			doc:   "As the key of that name above, in place of it.",
 			field: func(h *Handler) any { return &h.DefaultUlimits },
 			check: func(h *Handler) error { return checkUlimits(h.DefaultUlimits) },
-		},
-		{
-			name:  "cgroup_parent",
-			doc:   "As the key of that name above, in place of it.",
-			field: func(h *Handler) any { return &h.CgroupParent },
-			check: func(h *Handler) error { return checkOptional(h.CgroupParent, checkCgroup) },
 		},
 	}
 }

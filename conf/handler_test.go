@@ -21,11 +21,11 @@ default_ulimits = ["core=0"]
 inline = { privileged_without_host_devices = true, privileged_without_host_devices_all_devices_allowed = true }
 dotted.apparmor_profile = "mine"
 `, map[string]string{
-		"10.toml": "handlers.strict.cgroup_parent = \"/strict\"\n[handlers.inline]\nprivileged_without_host_devices_all_devices_allowed = false\ndefault_ulimits = []\n",
+		"10.toml": "handlers.strict.default_ulimits = [\"core=1\"]\n[handlers.inline]\nprivileged_without_host_devices_all_devices_allowed = false\ndefault_ulimits = []\n",
 	})
 	want := map[string]*conf.Handler{
 		"empty":  {},
-		"strict": {SeccompProfile: "/etc/strict.json", DefaultUlimits: []conf.Ulimit{{Name: "core"}}, CgroupParent: "/strict"},
+		"strict": {SeccompProfile: "/etc/strict.json", DefaultUlimits: []conf.Ulimit{{Name: "core", Soft: 1, Hard: 1}}},
 		"inline": {PrivilegedWithoutHostDevices: true, DefaultUlimits: []conf.Ulimit{}},
 		"dotted": {AppArmorProfile: "mine"},
 	}
@@ -38,8 +38,8 @@ dotted.apparmor_profile = "mine"
 	if names := c.HandlerNames(); !slices.Equal(names, []string{"dotted", "empty", "inline", "strict"}) {
 		t.Error(names)
 	}
-	if at := c.Origin("handlers.strict.cgroup_parent"); !strings.HasSuffix(at, "10.toml:1") {
-		t.Errorf("cgroup_parent is set at %q", at)
+	if at := c.Origin("handlers.strict.default_ulimits"); !strings.HasSuffix(at, "10.toml:1") {
+		t.Errorf("default_ulimits is set at %q", at)
 	}
 	for _, text := range [][]byte{c.TOML(), c.Dump()} {
 		if d := cmp.Diff(want, load(t, string(text), nil).Handlers); d != "" {
@@ -52,7 +52,6 @@ func TestHandlersAreValidated(t *testing.T) {
 	for text, want := range map[string]string{
 		"seccomp_profile = \"x.json\"":                               `config.toml:2: handlers.a.seccomp_profile = "x.json": is not an absolute path`,
 		"apparmor_profile = \"a\\nb\"":                               "control character",
-		"cgroup_parent = \"x\"":                                      "handlers.a.cgroup_parent",
 		"default_ulimits = [\"core=0\", \"core=1\"]":                 `names "core" twice`,
 		"privileged_without_host_devices_all_devices_allowed = true": "means something only with privileged_without_host_devices",
 	} {
@@ -68,7 +67,7 @@ func TestHandlerKeysAreExplained(t *testing.T) {
 	text := string(conf.Default().TOML())
 	for _, key := range []string{
 		"privileged_without_host_devices", "privileged_without_host_devices_all_devices_allowed",
-		"seccomp_profile", "apparmor_profile", "default_ulimits", "cgroup_parent",
+		"seccomp_profile", "apparmor_profile", "default_ulimits",
 	} {
 		if !strings.Contains(text, "\n# "+key+" = ") {
 			t.Errorf("no %s", key)

@@ -27,8 +27,8 @@ const (
 )
 
 // ProbeAppArmor asks whether this host has AppArmor, nil if not, and loads the
-// profile of RuntimeDefault. When that fails the error says why, and containers
-// that ask for no other profile get none.
+// profile of RuntimeDefault. When that fails the error says why: containers that
+// ask for RuntimeDefault are refused, and those that ask for nothing get none.
 func ProbeAppArmor(ctx context.Context) (*oci.AppArmor, error) {
 	b, err := os.ReadFile(appArmorEnabled)
 	if err != nil || !bytes.HasPrefix(b, []byte("Y")) {
@@ -36,7 +36,8 @@ func ProbeAppArmor(ctx context.Context) (*oci.AppArmor, error) {
 	}
 	a := &oci.AppArmor{Loaded: profileLoaded}
 	if err := loadProfile(ctx, defaultProfile); err != nil {
-		return a, fmt.Errorf("load AppArmor profile %q: %w", defaultProfileName, err)
+		a.Missing = fmt.Errorf("load AppArmor profile %q: %w", defaultProfileName, err)
+		return a, a.Missing
 	}
 	a.Default = defaultProfileName
 	return a, nil

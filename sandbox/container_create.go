@@ -108,6 +108,14 @@ func (p *Pods) specOf(ctx context.Context, c *container, img imagestore.Image, r
 	if err != nil {
 		return nil, err
 	}
+	devices, err := p.devicesOf(c.config)
+	if err != nil {
+		return nil, err
+	}
+	host, err := p.hostOf(c.pod)
+	if err != nil {
+		return nil, err
+	}
 	hostname := c.pod.hostname()
 	if c.pod.hostNetwork() {
 		if hostname, err = os.Hostname(); err != nil {
@@ -117,13 +125,14 @@ func (p *Pods) specOf(ctx context.Context, c *container, img imagestore.Image, r
 	spec, err := oci.Container(oci.ContainerInput{
 		ID: c.id, PodID: c.pod.id,
 		Pod: c.pod.config, Container: c.config,
-		Image: img.Config.Config, User: user, Host: p.o.Host,
+		Image: img.Config.Config, User: user, Host: host,
 		Hostname:    hostname,
 		CgroupsPath: p.cgroupPath(c.pod, c.id),
 		Namespaces:  namespaces,
 		Files:       p.filesOf(c.pod),
 		Volumes:     volumes,
 		Seccomp:     profile,
+		CDI:         devices,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)

@@ -24,7 +24,7 @@ func Open(ctx context.Context, o Options) (*Pods, error) {
 		return nil, fmt.Errorf("boot id: %w", err)
 	}
 	p := &Pods{
-		o: o, log: o.Log, boot: boot,
+		o: o, log: o.Log, boot: boot, cdi: newCDI(o.CDIDirs, o.Log),
 		pods: map[string]*pod{}, containers: map[string]*container{},
 		making: map[string]*making{}, execs: map[string]chan wire.Exit{},
 	}

@@ -26,8 +26,8 @@ func (p *Pods) RunPod(ctx context.Context, cfg *cri.PodSandboxConfig, handler st
 	if err := oci.CheckPod(cfg); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if handler != "" {
-		return "", fmt.Errorf("%s: runtime handler %q is not configured; the only one is \"\": %w", podName(cfg.GetMetadata()), handler, ErrInvalid)
+	if err := p.checkHandler(handler); err != nil {
+		return "", fmt.Errorf("%s: %w", podName(cfg.GetMetadata()), err)
 	}
 	id := newID()
 	s := &pod{id: id, dir: p.podDir(id), config: cfg, handler: handler, created: time.Now().UnixNano()}

@@ -32,6 +32,9 @@ type Options struct {
 	// error when it is missing; any other is made, a directory with mode 0755.
 	RejectAbsentSources []string
 
+	CDIDirs  []string           // of the descriptions of CDI devices, the later wins
+	Handlers map[string]Handler // by name; "" is how all others are
+
 	Host     oci.Host   // what this host offers to containers
 	NoFile   *[2]uint64 // limit of open files (soft, hard) of containers without one of their own; nil: the keeper's
 	Images   *imagestore.Store
@@ -50,6 +53,7 @@ type Pods struct {
 	log  *slog.Logger
 	boot string // boot id of the running kernel
 	link *link
+	cdi  *cdiDevices
 
 	// mu guards the maps below, and is held whole where a snapshot in them is
 	// replaced: what is read under it is one moment. Never held over I/O.
