@@ -29,6 +29,10 @@ func CheckContainer(cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxC
 		if err := checkMount(m); err != nil {
 			return invalid("mounts[%d].%w", i, err)
 		}
+		if asksUsers(pod.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()) &&
+			m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
+			return invalid("mounts[%d].propagation: no mount can reach the host out of a user namespace", i)
+		}
 	}
 	for i, d := range cfg.GetDevices() {
 		if err := checkDevice(d); err != nil {
@@ -71,6 +75,10 @@ func checkSecurity(sc *runtimeapi.LinuxContainerSecurityContext, pod *runtimeapi
 	}
 	options := sc.GetNamespaceOptions()
 	if err := checkNamespaces(options); err != nil {
+		return inField(field+".namespace_options", err)
+	}
+	users := pod.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
+	if err := checkSameUsers(options.GetUsernsOptions(), users); err != nil {
 		return inField(field+".namespace_options", err)
 	}
 	if options.GetPid() == runtimeapi.NamespaceMode_TARGET && options.GetTargetId() == "" {

@@ -111,8 +111,5 @@ func checkNamespaces(o *runtimeapi.NamespaceOption) error {
 			return invalid("%s: mode %s is not possible", f.name, f.mode)
 		}
 	}
-	if u := o.GetUsernsOptions(); u != nil && u.GetMode() != runtimeapi.NamespaceMode_NODE {
-		return invalid("userns_options: user namespaces are not supported yet")
-	}
-	return nil
+	return inField("userns_options", checkUsers(o.GetUsernsOptions()))
 }

@@ -27,6 +27,9 @@ func Container(in ContainerInput) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := joinUsers(in, linux); err != nil {
+		return nil, err
+	}
 	mounts, propagation, err := mountsOf(in)
 	if err != nil {
 		return nil, err

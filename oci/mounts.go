@@ -46,6 +46,9 @@ func mountsOf(in ContainerInput) (mounts []specs.Mount, propagation string, err 
 		if err != nil {
 			return nil, "", invalid("mounts[%d]: %w", i, err)
 		}
+		if mount.Type == MountTypeImage && mount.UIDMappings == nil {
+			mount.UIDMappings, mount.GIDMappings = UserNamespace(in.Pod)
+		}
 		if m.GetRecursiveReadOnly() && !in.Host.RecursiveReadonly {
 			return nil, "", &RROUnsupportedError{Destination: mount.Destination}
 		}
@@ -87,6 +90,7 @@ func depth(p string) int {
 // request stands.
 func ownBinds(in ContainerInput, covered map[string]bool) ([]specs.Mount, error) {
 	readonlyRoot := in.Container.GetLinux().GetSecurityContext().GetReadonlyRootfs()
+	uids, gids := UserNamespace(in.Pod)
 	var out []specs.Mount
 	add := func(src, dst string, readonly bool) error {
 		if err := checkAbsolute(src); err != nil {
@@ -106,8 +110,12 @@ func ownBinds(in ContainerInput, covered map[string]bool) ([]specs.Mount, error)
 		if err := checkDestination(v.Destination, ""); err != nil {
 			return nil, inField("volume of the image", err)
 		}
+		n := len(out)
 		if err := add(v.Source, v.Destination, false); err != nil {
 			return nil, err
+		}
+		if len(out) > n { // its files are the image's
+			out[n].UIDMappings, out[n].GIDMappings = uids, gids
 		}
 	}
 	return out, nil
@@ -130,7 +138,7 @@ func mountOf(m *runtimeapi.Mount) (specs.Mount, string, error) {
 	if image := m.GetImage().GetImage(); image != "" {
 		out := bind(image, dst, true, "rprivate")
 		out.Type = MountTypeImage
-		return out, "", nil
+		return withRequest(out, m), "", nil
 	}
 	var own, root string
 	switch m.GetPropagation() {
@@ -145,7 +153,14 @@ func mountOf(m *runtimeapi.Mount) (specs.Mount, string, error) {
 	if m.GetRecursiveReadOnly() {
 		out.Options = append(out.Options, "rro")
 	}
-	return out, root, nil
+	return withRequest(out, m), root, nil
+}
+
+// withRequest adds what a request says of ids and options.
+func withRequest(out specs.Mount, m *runtimeapi.Mount) specs.Mount {
+	out.Options = append(out.Options, m.GetMountOptions()...)
+	out.UIDMappings, out.GIDMappings = idMapOf(m.GetUidMappings()), idMapOf(m.GetGidMappings())
+	return out
 }
 
 func strongest(a, b string) string {
@@ -208,13 +223,16 @@ func checkMountMode(m *runtimeapi.Mount) error {
 			return invalid("recursive_read_only: needs private propagation")
 		}
 	}
-	if len(m.GetUidMappings()) > 0 || len(m.GetGidMappings()) > 0 {
-		return invalid("uidMappings, gidMappings: id-mapped mounts are not supported yet")
+	if (len(m.GetUidMappings()) > 0) != (len(m.GetGidMappings()) > 0) {
+		return invalid("uidMappings, gidMappings: one without the other")
 	}
-	if o := m.GetMountOptions(); len(o) > 0 {
-		return invalid("mount_options: %q is not supported", o[0])
+	if err := checkIDMap(m.GetUidMappings()); err != nil {
+		return inField("uidMappings", err)
 	}
-	return nil
+	if err := checkIDMap(m.GetGidMappings()); err != nil {
+		return inField("gidMappings", err)
+	}
+	return checkMountOptions(m)
 }
 
 // underProc are the files below /proc that tools such as lxcfs replace; all

@@ -3,6 +3,7 @@ package oci
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -29,10 +30,11 @@ func PodSysctls(cfg *runtimeapi.PodSandboxConfig) (map[string]string, error) {
 	out := make(map[string]string)
 	if ownNet {
 		out["net.ipv4.ip_unprivileged_port_start"] = "0"
-		if u := options.GetUsernsOptions(); u == nil || u.GetMode() == runtimeapi.NamespaceMode_NODE {
-			// With a user namespace most of these groups have no mapping.
-			out["net.ipv4.ping_group_range"] = "0 2147483647"
+		last := uint32(maxID)
+		if _, gids := UserNamespace(cfg); len(gids) > 0 { // those that have a mapping
+			last = gids[0].Size - 1
 		}
+		out["net.ipv4.ping_group_range"] = "0 " + strconv.FormatUint(uint64(min(last, maxID)), 10)
 	}
 	asked := cfg.GetLinux().GetSysctls()
 	for _, key := range slices.Sorted(maps.Keys(asked)) {
