@@ -25,6 +25,7 @@ func (t *Tree) Create(ctx context.Context, p string, res *specs.LinuxResources) 
 		return nil, fmt.Errorf("create cgroup %q: %w", p, err)
 	}
 	g = newGroup(t, p)
+	g.fresh = true
 	var made []madeDir
 	defer func() {
 		if err != nil {
@@ -40,7 +41,7 @@ func (t *Tree) Create(ctx context.Context, p string, res *specs.LinuxResources) 
 			return g, fmt.Errorf("%s: %w", h.name, err)
 		}
 	}
-	if err := g.apply(ctx, res, false); err != nil {
+	if _, err := g.apply(ctx, res, false); err != nil {
 		return g, err
 	}
 	return g, nil

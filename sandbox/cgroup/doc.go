@@ -11,6 +11,12 @@
 // Join gives file descriptors, and the child places itself: on v2 by
 // CLONE_INTO_CGROUP, on v1 by writing "0" to each tasks file.
 //
+// With the systemd driver the same directories are made and limited, below
+// systemd's slices; systemd is then told to make the leaf a scope of its own,
+// around the first process, which waits at a Gate, and with properties that say
+// what the files say. Files come first in every change: the kernel is who
+// refuses, and systemd learns what holds.
+//
 // Its trap: a process frozen by the v1 freezer cannot be killed, not even by
 // cgroup.kill, and a container with privileges can freeze groups of its own
 // below its leaf. Kill thaws the whole subtree before each try. The other trap:

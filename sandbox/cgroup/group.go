@@ -17,6 +17,8 @@ type Group struct {
 	parent        *Group // of an exec's child group; nil otherwise
 	releaseParent func() // keeps the parent's directories open for Join; nil without parent
 
+	fresh bool // made by Create: no process has passed the gate yet
+
 	dirs []dir // as tree.all; a zero dir where the group is not in that hierarchy
 
 	mu     sync.Mutex // guards the two below

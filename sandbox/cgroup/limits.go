@@ -26,11 +26,67 @@ type setting struct {
 type current func(controller, file string) (string, error)
 
 // apply sets every limit that res names, in an order that the kernel accepts, or
-// none: on error the old values are written back. careful = the group is in use.
-func (g *Group) apply(ctx context.Context, res *specs.LinuxResources, careful bool) (err error) {
+// none: on error the old values are written back. careful = the group is in use:
+// what has its value is left alone, and restore writes the old values back.
+func (g *Group) apply(ctx context.Context, res *specs.LinuxResources, careful bool) (restore func() error, err error) {
 	if res == nil {
-		return nil
+		return func() error { return nil }, nil
 	}
+	settings, err := g.plan(res)
+	if err != nil {
+		return nil, err
+	}
+	var undo []setting
+	for _, s := range settings {
+		var old *setting
+		if err = ctx.Err(); err == nil {
+			old, err = g.replace(s, careful)
+		}
+		if err != nil {
+			return nil, errors.Join(err, g.writeBack(undo))
+		}
+		if old != nil {
+			undo = append(undo, *old)
+		}
+	}
+	if err := g.setDevices(res.Devices); err != nil {
+		return nil, errors.Join(err, g.writeBack(undo))
+	}
+	return func() error { return g.writeBack(undo) }, nil
+}
+
+// replace sets one file, and returns what was there before if it was read.
+func (g *Group) replace(s setting, careful bool) (old *setting, err error) {
+	if careful {
+		if d, ok := g.at(s.controller); ok {
+			if text, err := d.read(s.file); err == nil {
+				old = &setting{controller: s.controller, file: s.file, value: strings.TrimSpace(text)}
+			}
+		}
+	}
+	if old != nil && old.value == s.value {
+		return nil, nil
+	}
+	skipped, err := g.set(s)
+	if err != nil || skipped {
+		return nil, err
+	}
+	return old, nil
+}
+
+// writeBack undoes settings, the last first.
+func (g *Group) writeBack(undo []setting) error {
+	var errs []error
+	for _, s := range slices.Backward(undo) {
+		if d, ok := g.at(s.controller); ok {
+			errs = append(errs, wrapSetting("restore", s, writeLines(d, s.file, s.value)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// plan turns a request into what to write.
+func (g *Group) plan(res *specs.LinuxResources) ([]setting, error) {
 	read := func(controller, file string) (string, error) {
 		d, ok := g.at(controller)
 		if !ok {
@@ -39,42 +95,10 @@ func (g *Group) apply(ctx context.Context, res *specs.LinuxResources, careful bo
 		text, err := d.read(file)
 		return strings.TrimSpace(text), err
 	}
-	plan := planV1
 	if g.tree.v2 {
-		plan = planV2
+		return planV2(res, read)
 	}
-	settings, err := plan(res, read)
-	if err != nil {
-		return err
-	}
-	var undo []setting
-	defer func() {
-		if err == nil {
-			return
-		}
-		for _, s := range slices.Backward(undo) {
-			if d, ok := g.at(s.controller); ok {
-				err = errors.Join(err, wrapSetting("restore", s, writeLines(d, s.file, s.value)))
-			}
-		}
-	}()
-	for _, s := range settings {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		old, readErr := "", error(nil)
-		if careful {
-			old, readErr = read(s.controller, s.file)
-		}
-		skipped, err := g.set(s)
-		if err != nil {
-			return err
-		}
-		if careful && readErr == nil && !skipped {
-			undo = append(undo, setting{controller: s.controller, file: s.file, value: old})
-		}
-	}
-	return g.setDevices(res.Devices)
+	return planV1(res, read)
 }
 
 // set writes one control file. A refused memory limit tells both numbers.
@@ -89,7 +113,7 @@ func (g *Group) set(s setting) (skipped bool, err error) {
 		g.tree.warnOnce("cgroup limit left out: the host lacks "+s.file, "value", s.value)
 		return true, nil
 	case missing:
-		return false, fmt.Errorf("set %s to %q: no %s controller here: %w", s.file, s.value, s.controller, ErrUnsupported)
+		return false, fmt.Errorf("set %s to %q: the host has no such limit: %w", s.file, s.value, ErrUnsupported)
 	case errors.Is(err, unix.EBUSY) && s.file == "memory.limit_in_bytes":
 		usage, _ := readUint(d, "memory.usage_in_bytes")
 		limit, _ := parseUint(s.value)
@@ -163,13 +187,15 @@ func checkResources(res *specs.LinuxResources) error {
 }
 
 // planHugepages: the kubelet sends every page size of the node, mostly 0. A host
-// without the controller must not fail each container for it.
+// without the controller must not fail each container for it, but one that wants
+// pages and cannot be limited to them must. What is reserved is limited apart
+// (Linux 5.7): else pages that are mapped and not yet touched would not count.
 func planHugepages(limits []specs.LinuxHugepageLimit, suffix string) []setting {
 	var settings []setting
 	for _, l := range limits {
 		value := fmt.Sprint(l.Limit)
 		settings = append(settings,
-			setting{"hugetlb", "hugetlb." + l.Pagesize + suffix, value, true},
+			setting{"hugetlb", "hugetlb." + l.Pagesize + suffix, value, l.Limit == 0},
 			setting{"hugetlb", "hugetlb." + l.Pagesize + ".rsvd" + suffix, value, true})
 	}
 	return settings

@@ -141,7 +141,7 @@ func planCPUV1(c *specs.LinuxCPU, read current) ([]setting, error) {
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return nil, fmt.Errorf("read cpu.cfs_quota_us: %w", err)
 		}
-		if err == nil && old != "-1" {
+		if err == nil && old != "-1" && !inForce(read, old, quota, period) {
 			add("cpu", "cpu.cfs_quota_us", "-1")
 		}
 	}
@@ -164,4 +164,10 @@ func planCPUV1(c *specs.LinuxCPU, read current) ([]setting, error) {
 		add("cpuset", "cpuset.mems", c.Mems)
 	}
 	return settings, nil
+}
+
+// inForce tells whether a quota, as read, and a period are what the group has.
+func inForce(read current, oldQuota string, quota int64, period uint64) bool {
+	oldPeriod, err := read("cpu", "cpu.cfs_period_us")
+	return err == nil && oldQuota == fmt.Sprint(max(quota, -1)) && oldPeriod == fmt.Sprint(period)
 }

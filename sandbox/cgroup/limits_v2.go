@@ -95,7 +95,13 @@ func swapBase(limit, total int64, read current) (int64, error) {
 	return int64(min(n, math.MaxInt64)), err
 }
 
+// checkUsage refuses a limit that is lowered below what is in use.
 func checkUsage(limit uint64, read current) error {
+	if text, err := read("memory", "memory.max"); err == nil {
+		if old, err := parseUint(text); err == nil && limit >= old {
+			return nil
+		}
+	}
 	text, err := read("memory", "memory.current")
 	if errors.Is(err, unix.ENOENT) {
 		return nil // no memory controller: the write says so

@@ -117,7 +117,7 @@ func TestPlanV2(t *testing.T) {
 		{"smallest shares", &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: p[uint64](2)}}, "cpu.weight=1", nil},
 		{"unified last and sorted", &specs.LinuxResources{Unified: map[string]string{"memory.oom.group": "1", "memory.high": "95"}, Pids: &specs.LinuxPids{Limit: p[int64](7)}}, "pids.max=7; memory.high=95; memory.oom.group=1", nil},
 		{"unified memory.max below usage", &specs.LinuxResources{Unified: map[string]string{"memory.max": "10"}}, "", ErrBelowUsage},
-		{"pages", &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "1GB", Limit: 5}}}, "hugetlb.1GB.max=5?; hugetlb.1GB.rsvd.max=5?", nil},
+		{"pages", &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "1GB", Limit: 5}}}, "hugetlb.1GB.max=5; hugetlb.1GB.rsvd.max=5?", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,6 +24,9 @@ func (g *Group) Remove(ctx context.Context) error {
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, g.tree.patience)
 	defer cancel()
+	if err := g.endScope(ctx); err != nil {
+		return fmt.Errorf("remove cgroup %q: %w", g.path, err)
+	}
 	for wait := newBackoff(); ; {
 		err := g.removeOnce()
 		if err == nil {

@@ -17,9 +17,8 @@ const mountBase = "/sys/fs/cgroup"
 
 // Options say how groups are made. The zero value works.
 type Options struct {
-	// Driver is "cgroupfs" or empty, which means the same. "systemd" is not
-	// there yet: it will take over making and limiting the leaf in Create
-	// (StartTransientUnit), while a Group stays what it is: open directories.
+	// Driver is Cgroupfs, which empty means too, Systemd, or "auto": Systemd where
+	// that has booted the machine.
 	Driver string
 	// Log gets what was left out because the host lacks it. nil: slog.Default().
 	Log *slog.Logger
@@ -38,18 +37,13 @@ type Tree struct {
 
 	parents sync.Mutex // making and removing the directories above leaves
 	warned  sync.Map   // what was logged once: missing things by name
+
+	driver driver
 }
 
 // New finds the hierarchies in the mount namespace of the caller. It opens each
 // mount point once; later mounts do not disturb it.
 func New(o Options) (*Tree, error) {
-	switch o.Driver {
-	case "", "cgroupfs":
-	case "systemd":
-		return nil, fmt.Errorf("cgroup driver %q: %w", o.Driver, ErrUnsupported)
-	default:
-		return nil, fmt.Errorf("cgroup driver %q: want cgroupfs or systemd: %w", o.Driver, ErrInvalid)
-	}
 	mountinfo, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("find cgroup mounts: %w", err)
@@ -70,7 +64,7 @@ func New(o Options) (*Tree, error) {
 	if t.patience <= 0 {
 		t.patience = 10 * time.Second
 	}
-	if err := t.open(choose(mounts, mountBase)); err != nil {
+	if err := errors.Join(t.driver.set(o.Driver), t.open(choose(mounts, mountBase))); err != nil {
 		_ = t.Close()
 		return nil, err
 	}
@@ -110,6 +104,9 @@ func (t *Tree) open(mounts []mount) error {
 // Close lets go of the mount points. Groups opened from the tree live on.
 func (t *Tree) Close() error {
 	var errs []error
+	if t.driver.units != nil {
+		errs = append(errs, t.driver.units.Close())
+	}
 	for _, h := range t.all {
 		errs = append(errs, h.root.Close())
 	}

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -14,6 +15,12 @@ import (
 //
 // The caller serializes updates of one group.
 func (g *Group) Update(ctx context.Context, res *specs.LinuxResources) error {
+	return g.Change(ctx, res, func() error { return nil })
+}
+
+// Change is Update with a last step: when commit fails, the old limits are in
+// force again.
+func (g *Group) Change(ctx context.Context, res *specs.LinuxResources, commit func() error) error {
 	if g.parent != nil {
 		return fmt.Errorf("update cgroup %q: a child has its parent's limits: %w", g.path, ErrUnsupported)
 	}
@@ -25,8 +32,34 @@ func (g *Group) Update(ctx context.Context, res *specs.LinuxResources) error {
 	if err := checkResources(res); err != nil {
 		return fmt.Errorf("update cgroup %q: %w", g.path, err)
 	}
-	if err := g.apply(ctx, res, true); err != nil {
+	restore, err := g.apply(ctx, res, true)
+	if err != nil {
 		return fmt.Errorf("update cgroup %q: %w", g.path, err)
+	}
+	if err = g.tellSystemd(ctx); err == nil {
+		err = commit()
+	}
+	if err == nil {
+		return nil
+	}
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.tree.patience)
+	defer cancel()
+	return fmt.Errorf("update cgroup %q: %w", g.path, errors.Join(err, restore(), g.tellSystemd(undo)))
+}
+
+// Enforce writes limits that are in force by the records: systemd may have
+// written others. It is told nothing.
+func (g *Group) Enforce(ctx context.Context, res *specs.LinuxResources) error {
+	release, err := g.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err = checkResources(res); err == nil {
+		_, err = g.apply(ctx, res, true)
+	}
+	if err != nil {
+		return fmt.Errorf("enforce limits of cgroup %q: %w", g.path, err)
 	}
 	return nil
 }
