@@ -122,23 +122,23 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 		c.kept = err != nil
 		return err
 	})
+	at := time.Now() // not after: it may have ended before we hear of its start
 	ch, err := p.link.spawn(ctx, spawn{ID: c.id, Kind: wire.KindContainer, Program: prog, Fds: files.named})
 	if err != nil {
 		return err
 	}
-	return p.started(c, ch)
+	return p.started(c, ch, at)
 }
 
 // started records a process and shows it to all. An end that was told before
 // this point is waiting for c.op.
-func (p *Pods) started(c *container, ch child) error {
-	now := time.Now()
-	if err := recordStart(c.dir, startedFile, ch.Pid, now); err != nil {
+func (p *Pods) started(c *container, ch child, at time.Time) error {
+	if err := recordStart(c.dir, startedFile, ch.Pid, at); err != nil {
 		_ = linux.Close(ch.Pidfd)
 		return err
 	}
 	c.process = &process{pid: ch.Pid, pidfd: ch.Pidfd}
-	p.publishContainer(c, c.snapshot.Load().running(ch.Pid, now), EventStarted)
+	p.publishContainer(c, c.snapshot.Load().running(ch.Pid, at), EventStarted)
 	return nil
 }
 

@@ -27,6 +27,9 @@ func (s *runtimeService) GetContainerEvents(_ *cri.GetEventsRequest, out grpc.Se
 	go func() { sent <- sendEvents(ctx, sub, out) }()
 	select {
 	case err := <-sent:
+		if out.Context().Err() != nil {
+			return nil // the client has heard enough
+		}
 		return err
 	case <-sub.Cut():
 		return sub.Err()
