@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,10 +83,29 @@ func (l *link) adopt(h held) error {
 
 func (l *link) socket() string { return filepath.Join(l.o.State, "keeper.sock") }
 
-// connect finds the keeper or starts one, and greets it.
+// connect finds the keeper or starts one, and greets it. One that was found
+// dying (both processes were killed, and the keeper's end takes longer) still
+// takes the connection and never answers: the next try starts another.
 func (l *link) connect(ctx context.Context) (*keeperWire, []held, []wire.Exit, error) {
 	ctx, cancel := context.WithTimeout(ctx, greetBound+upgradeBound)
 	defer cancel()
+	for try := 1; ; try++ {
+		w, there, ends, err := l.greet(ctx)
+		if err == nil || try == maxGreets || ctx.Err() != nil || !hungUp(err) {
+			return w, there, ends, err
+		}
+		l.o.Log.Info("the keeper went away as it was greeted; another one is started", "error", err)
+	}
+}
+
+// maxGreets bounds how often a keeper that hangs up is tried again at once.
+const maxGreets = 5
+
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func (l *link) greet(ctx context.Context) (*keeperWire, []held, []wire.Exit, error) {
 	c, err := wire.Dial(l.socket())
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		c, err = l.start(ctx)

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"slipway/test/gate"
 	"slipway/test/node"
 )
 
@@ -18,6 +19,7 @@ import (
 var lab *node.Lab
 
 func TestMain(m *testing.M) {
+	gate.Entry()
 	os.Exit(node.Run(func(l *node.Lab) int {
 		lab = l
 		klog.LogToStderr(false) // the clients report each failure, of which there are many

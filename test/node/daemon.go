@@ -19,7 +19,12 @@ func (n *Node) Start() {
 	n.T.Helper()
 	args, err := n.Setup.Slipway()
 	must(n.T, err)
-	d, err := n.Setup.Start(context.Background(), args, nil)
+	var env []string
+	if n.Gate != nil {
+		args, env, err = n.Gate.Command(args)
+		must(n.T, err)
+	}
+	d, err := n.Setup.Start(context.Background(), args, env)
 	must(n.T, err)
 	n.Daemon = d
 	n.Connect()
@@ -31,7 +36,7 @@ func (n *Node) Connect() {
 	endpoint := "unix://" + n.Setup.Socket
 	ctx := context.Background()
 	rt, err := remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
-	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		// A child that the daemon before had just forked may hold its socket.
 		rt, err = remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(time.Minute).Build(ctx)
 	}

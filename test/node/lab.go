@@ -15,6 +15,7 @@ import (
 	internalapi "k8s.io/cri-api/pkg/apis"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"slipway/test/gate"
 	"slipway/test/image"
 	"slipway/test/leak"
 	"slipway/test/machine"
@@ -54,7 +55,8 @@ type Node struct {
 	Setup  *machine.Setup
 	Daemon *machine.Daemon
 	Clients
-	Logs string // log directory of pods
+	Logs string     // log directory of pods
+	Gate *gate.Gate // before the daemon's system calls, if NewGated
 }
 
 // Clients are the kubelet's clients, connected to one life of the daemon.
@@ -67,12 +69,28 @@ type Clients struct {
 // removed and nothing may be left, first with the daemon idle, then without it.
 func (l *Lab) New(t *testing.T) *Node {
 	t.Helper()
+	return l.start(t, false)
+}
+
+// NewGated is New with a gate before the daemon's system calls.
+func (l *Lab) NewGated(t *testing.T) *Node {
+	t.Helper()
+	return l.start(t, true)
+}
+
+func (l *Lab) start(t *testing.T, gated bool) *Node {
+	t.Helper()
 	i := uint8(l.nodes.Add(1))
 	setup, err := l.Machine.NewSetup(fmt.Sprintf("node%d", i), i)
 	must(t, err)
 	must(t, image.WriteHosts(setup.Certs, l.Registry, image.Hosts()...))
 	n := &Node{T: t, Setup: setup, Logs: filepath.Join(setup.Dir, "logs")}
 	must(t, os.MkdirAll(n.Logs, 0o755))
+	if gated {
+		n.Gate, err = gate.New(setup.Dir)
+		must(t, err)
+		t.Cleanup(func() { must(t, n.Gate.Close()) })
+	}
 
 	scope := leak.Scope{
 		Cgroups: machine.Hierarchies(l.Machine.Cgroup),
@@ -123,7 +141,7 @@ func (n *Node) look(scope leak.Scope) leak.Snapshot {
 
 func (n *Node) nothingLeft(when string, before leak.Snapshot, scope leak.Scope) {
 	n.T.Helper()
-	left, err := before.Settled(context.Background(), scope, 15*time.Second)
+	left, err := before.Settled(context.Background(), scope, 30*time.Second)
 	must(n.T, err)
 	for _, finding := range left {
 		n.T.Errorf("left %s: %s", when, finding)
