@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	cnitypes "github.com/containernetworking/cni/pkg/types"
 )
 
 // rollbackLimit bounds the DEL that follows a failed ADD, so that a request
@@ -45,7 +46,13 @@ func (n *Network) Attach(ctx context.Context, pod Pod, attempt *Attachment) (*At
 func (n *Network) add(ctx context.Context, attempt *Attachment, list *libcni.NetworkConfigList, rt *libcni.RuntimeConf) (*Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
-	result, err := n.calls(attempt.PodID).AddNetworkList(ctx, list, rt)
+	var result cnitypes.Result
+	var err error
+	if attempt.Who == byNative {
+		result, err = n.addNative(ctx, attempt, list)
+	} else {
+		result, err = n.calls(attempt.PodID).AddNetworkList(ctx, list, rt)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	byExec   = "exec" // attached by running plugin programs
+	byExec   = "exec"   // attached by running plugin programs
+	byNative = "native" // attached in process
 	podIface = "eth0"
 )
 
 // Attachment records a pod's place in the network, or the attempt to give it
 // one when Result is absent. It is kept as JSON and holds all that a DEL needs.
 type Attachment struct {
-	Who          string                     `json:"who"` // who did ADD and so must do DEL: "exec"
+	Who          string                     `json:"who"` // who did ADD and so must do DEL: "exec" or "native"
 	PodID        string                     `json:"podID"`
 	Network      string                     `json:"network"`
 	IfName       string                     `json:"ifName"`
@@ -44,7 +45,7 @@ func (n *Network) Attempt(pod Pod) (*Attachment, error) {
 		return nil, s.ready(n.confDir)
 	}
 	list := s.conf.list
-	if err := n.findAll(list); err != nil { // asked anew: it may have come or gone
+	if err := n.usable(s.conf); err != nil { // asked anew: a plugin may have come or gone
 		return nil, fmt.Errorf("%w: network %q: %w", ErrNotReady, list.Name, err)
 	}
 	if err := pod.check(); err != nil {
@@ -54,8 +55,12 @@ func (n *Network) Attempt(pod Pod) (*Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
+	who := byExec
+	if s.conf.plan != nil {
+		who = byNative
+	}
 	return &Attachment{
-		Who: byExec, PodID: pod.ID, Network: list.Name, IfName: podIface, NetNS: pod.NetNS,
+		Who: who, PodID: pod.ID, Network: list.Name, IfName: podIface, NetNS: pod.NetNS,
 		Config: slices.Clone(list.Bytes), Args: pod.args(), Capabilities: caps,
 	}, nil
 }
@@ -63,7 +68,7 @@ func (n *Network) Attempt(pod Pod) (*Attachment, error) {
 // open turns the record back into what libcni takes. The record may come from
 // disk and is checked as a configuration file is.
 func (a *Attachment) open() (*libcni.NetworkConfigList, *libcni.RuntimeConf, error) {
-	if a.Who != byExec {
+	if a.Who != byExec && a.Who != byNative {
 		return nil, nil, fmt.Errorf("network record of pod %q: %w: made by %q", a.PodID, ErrInvalid, a.Who)
 	}
 	list, err := libcni.NetworkConfFromBytes(a.Config)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+
+	"slipway/cni/native"
 )
 
 var (
@@ -33,6 +35,7 @@ type Options struct {
 	CacheDir string        // one directory a pod; libcni keeps the last result there
 	Log      *slog.Logger  // nil: slog.Default
 	Timeout  time.Duration // for one ADD or DEL of the whole chain; 0: 60 s
+	Native   bool          // do the work of the plugins in process where it can be done; see cni/native
 }
 
 // Network is the pod network of this node. All methods may be called at the
@@ -44,6 +47,9 @@ type Network struct {
 	timeout  time.Duration
 	log      *slog.Logger
 	run      *runner
+
+	native    *native.Network
+	useNative bool // for new pods; who was attached natively is detached so anyway
 
 	state   atomic.Pointer[state]   // what the configuration directory holds
 	verdict atomic.Pointer[verdict] // the last answer to STATUS
@@ -68,7 +74,11 @@ func New(o Options) (*Network, error) {
 	}
 	n := &Network{
 		confDir: filepath.Clean(o.ConfDir), binDirs: o.BinDirs, cacheDir: o.CacheDir,
-		timeout: o.Timeout, log: o.Log, run: &runner{log: o.Log},
+		timeout: o.Timeout, log: o.Log, run: &runner{log: o.Log}, useNative: o.Native,
+	}
+	var err error
+	if n.native, err = native.New(o.Log); err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -99,7 +109,7 @@ func (o Options) check() error {
 func (n *Network) Close() error {
 	n.stop()
 	n.done.Wait()
-	return nil
+	return n.native.Close()
 }
 
 // Status returns nil when a pod can be attached, and otherwise an error that
@@ -153,7 +163,10 @@ func (n *Network) Config() any {
 	}
 	if s.conf != nil {
 		r.File, r.Network, r.CNIVersion = s.conf.file, s.conf.list.Name, s.conf.list.CNIVersion
-		r.Config = s.conf.list.Bytes
+		r.Config, r.Native = s.conf.list.Bytes, s.conf.plan != nil
+		if s.conf.why != nil {
+			r.NotNative = s.conf.why.Error()
+		}
 	}
 	if err := n.Status(context.Background()); err != nil {
 		r.NotReady = err.Error()

@@ -17,6 +17,8 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"slipway/cni/native"
 )
 
 const configLimit = 1 << 20 // bytes of one configuration file
@@ -31,6 +33,9 @@ var pluginName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 type config struct {
 	file string
 	list *libcni.NetworkConfigList
+
+	plan *native.Plan // nil: the plugins are run
+	why  error        // then, the reason
 }
 
 // load picks the lexicographically first valid file of dir. An invalid file is

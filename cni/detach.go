@@ -39,6 +39,9 @@ func (n *Network) del(ctx context.Context, a *Attachment) error {
 	if !isNamespace(rt.NetNS) {
 		rt.NetNS = "" // the plugins' word for gone
 	}
+	if a.Who == byNative {
+		return n.delNative(ctx, a, list, rt.NetNS)
+	}
 	same := map[string]any{"name": list.Name, "cniVersion": list.CNIVersion}
 	if prev := n.previous(a, list, rt); prev != nil {
 		same["prevResult"] = prev

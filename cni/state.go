@@ -13,7 +13,7 @@ import (
 type state struct {
 	conf    *config // nil: none is valid
 	bad     []error // files that were skipped, each naming the file
-	missing error   // a plugin of conf that is not there
+	missing error   // a plugin of conf that is not there, or a plan of conf that cannot work
 	err     error   // the directory cannot be read
 }
 
@@ -32,6 +32,8 @@ type report struct {
 	CNIVersion string          `json:"cniVersion,omitempty"`
 	Config     json.RawMessage `json:"config,omitempty"`
 	Bad        []string        `json:"bad,omitempty"`
+	Native     bool            `json:"native"`
+	NotNative  string          `json:"notNative,omitempty"` // why plugins are run
 	PodCIDR    string          `json:"podCIDR,omitempty"`
 	NotReady   string          `json:"notReady,omitempty"`
 }
@@ -59,8 +61,11 @@ func (s *state) badText() string {
 }
 
 // probed tells whether the configuration's plugins can be asked for STATUS,
-// which came with version 1.1.0.
+// which came with version 1.1.0. A native plan is known to work or not to.
 func (c *config) probed() bool {
+	if c.plan != nil {
+		return false
+	}
 	ok, err := version.GreaterThanOrEqualTo(c.list.CNIVersion, "1.1.0")
 	return err == nil && ok
 }

@@ -95,8 +95,11 @@ func arm(w *fsnotify.Watcher, dir string) {
 func (n *Network) look() {
 	old := n.state.Load()
 	s := load(n.confDir, old.conf)
+	if s.conf != nil && s.conf != old.conf {
+		n.choose(s.conf)
+	}
 	if s.conf != nil {
-		s.missing = n.findAll(s.conf.list)
+		s.missing = n.usable(s.conf)
 	}
 	n.state.Store(s)
 	was, is := old.ready(n.confDir), s.ready(n.confDir)
@@ -107,7 +110,7 @@ func (n *Network) look() {
 	}
 	switch {
 	case is == nil && s.conf != old.conf:
-		n.log.Info("network configuration loaded", "file", filepath.Join(n.confDir, s.conf.file), "network", s.conf.list.Name)
+		n.log.Info("network configuration loaded", "file", filepath.Join(n.confDir, s.conf.file), "network", s.conf.list.Name, "native", s.conf.plan != nil, "because", s.conf.why)
 	case is != nil && (was == nil || was.Error() != is.Error()):
 		n.log.Warn("network is not ready", "error", is)
 	}
