@@ -176,7 +176,7 @@ func (p *Pods) execProgram(c *container, cmd []string, tty bool, f *files, e *ex
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	b := &program.Exec{
-		Process: process, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid,
+		Process: process, Spec: conf.spec, NoFile: p.o.NoFile, Init: init.pidfd, InitPid: init.pid,
 		Devpts: -1, Stdio: program.Stdio{In: -1, Out: -1, Err: -1},
 	}
 	if tty {

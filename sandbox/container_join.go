@@ -41,7 +41,7 @@ func (p *Pods) joinNamespaces(ctx context.Context, c *container, f *files, b *pr
 		if err != nil {
 			return fmt.Errorf("target %q of the PID namespace: %w", t.id, err)
 		}
-		b.PidInit = f.add(fd)
+		b.PidInit, b.PidInitLocked = f.add(fd), c.pod.ownUsers()
 		if t.snapshot.Load().State != Running { // the number may be another's by now
 			return fmt.Errorf("target %q of the PID namespace has ended: %w", t.id, ErrState)
 		}

@@ -250,8 +250,12 @@ func (p *Pods) plumbStreams(c *container, spec *specs.Spec, f *files, b *program
 	if err := os.MkdirAll(p.ioDir(c.id), 0o700); err != nil {
 		return err
 	}
+	uid, gid, err := outside(spec)
+	if err != nil {
+		return err
+	}
 	for name, end := range map[string]*int{wire.FdStdout: &b.Stdio.Out, wire.FdStderr: &b.Stdio.Err} {
-		ours, theirs, err := makeFIFO(filepath.Join(p.ioDir(c.id), name), spec.Process.User)
+		ours, theirs, err := makeFIFO(filepath.Join(p.ioDir(c.id), name), uid, gid)
 		if err != nil {
 			return err
 		}
@@ -265,7 +269,7 @@ func (p *Pods) plumbStreams(c *container, spec *specs.Spec, f *files, b *program
 		b.Stdio.In = f.add(null)
 		return nil
 	}
-	ours, theirs, err := makeStdin(filepath.Join(p.ioDir(c.id), fdStdin), spec.Process.User, c.config.GetStdinOnce())
+	ours, theirs, err := makeStdin(filepath.Join(p.ioDir(c.id), fdStdin), uid, gid, c.config.GetStdinOnce())
 	if err != nil {
 		return err
 	}
@@ -277,8 +281,8 @@ func (p *Pods) plumbStreams(c *container, spec *specs.Spec, f *files, b *program
 // first attach is not held for writing by the container, so that it reads the
 // end when we let go of ours; it would also read it if both our processes died.
 // Any other has no end.
-func makeStdin(path string, user specs.User, once bool) (ours, theirs int, err error) {
-	ours, theirs, err = makeFIFO(path, user)
+func makeStdin(path string, uid, gid int, once bool) (ours, theirs int, err error) {
+	ours, theirs, err = makeFIFO(path, uid, gid)
 	if err != nil || !once {
 		return ours, theirs, err
 	}
@@ -296,11 +300,11 @@ func makeStdin(path string, user specs.User, once bool) (ours, theirs int, err e
 
 // makeFIFO opens a new FIFO twice: whether an end blocks belongs to the open
 // file, and only ours may not.
-func makeFIFO(path string, user specs.User) (ours, theirs int, err error) {
+func makeFIFO(path string, uid, gid int) (ours, theirs int, err error) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		return -1, -1, &os.PathError{Op: "mkfifo", Path: path, Err: err}
 	}
-	if err := os.Chown(path, int(user.UID), int(user.GID)); err != nil {
+	if err := os.Chown(path, uid, gid); err != nil {
 		return -1, -1, err
 	}
 	if ours, err = syscall.Open(path, syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0); err != nil {
@@ -348,6 +352,9 @@ func (p *Pods) place(ctx context.Context, c *container, g *cgroup.Group, f *file
 	b.Root = programRoot(root)
 	b.Root.Readonly = b.Spec.Root.Readonly
 	if b.Volumes, err = p.imageVolumes(c); err != nil {
+		return err
+	}
+	if b.Mappings, err = p.mappings(ctx, c, f, b.Spec); err != nil {
 		return err
 	}
 	return p.joinNamespaces(ctx, c, f, b)

@@ -48,6 +48,9 @@ func (p *Pods) makeFiles(s *pod) error {
 		if err := os.WriteFile(f.path, f.data, 0o644); err != nil {
 			return err
 		}
+		if err := s.giveToRoot(f.path); err != nil {
+			return err
+		}
 	}
 	if s.hostIPC() {
 		return nil
@@ -55,7 +58,10 @@ func (p *Pods) makeFiles(s *pod) error {
 	if err := os.Mkdir(p.shmPath(s.id), 0o700); err != nil {
 		return err
 	}
-	return linux.MountTmpfs(p.shmPath(s.id), shmSize, 0o1777)
+	if err := linux.MountTmpfs(p.shmPath(s.id), shmSize, 0o1777); err != nil {
+		return err
+	}
+	return s.giveToRoot(p.shmPath(s.id))
 }
 
 // maxHostFile bounds what is copied of the host's /etc, in bytes.

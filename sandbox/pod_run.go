@@ -107,7 +107,9 @@ func (p *Pods) makeNamespaces(ctx context.Context, s *pod) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	uids, gids := s.users()
 	b := &program.Pod{
+		User: s.ownUsers(), UIDs: uids, GIDs: gids,
 		Net: !s.hostNetwork(), UTS: !s.hostNetwork(), IPC: !s.hostIPC(),
 		Hostname: s.hostname(), Sysctls: sysctls,
 	}

@@ -40,6 +40,9 @@ func (s *pod) kinds() []specs.LinuxNamespaceType {
 	if !s.hostIPC() {
 		kinds = append(kinds, specs.IPCNamespace)
 	}
+	if s.ownUsers() { // which the network tells, when nobody else can
+		kinds = append(kinds, specs.UserNamespace)
+	}
 	return kinds
 }
 
@@ -96,11 +99,17 @@ func (p *Pods) restoreNamespaces(ctx context.Context, s *pod) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return p.spawnNamespaces(ctx, s, &program.Pod{
+	b := &program.Pod{
+		User:     slices.Contains(missing, specs.UserNamespace),
 		IPC:      slices.Contains(missing, specs.IPCNamespace),
 		UTS:      slices.Contains(missing, specs.UTSNamespace),
 		Hostname: s.hostname(),
-	})
+	}
+	if fd, ok := s.namespaces[specs.UserNamespace]; ok {
+		b.Into = &fd
+	}
+	b.UIDs, b.GIDs = s.users()
+	return p.spawnNamespaces(ctx, s, b)
 }
 
 // namespaceFile is a namespace's name below /proc/PID/ns.
@@ -108,6 +117,7 @@ var namespaceFile = map[specs.LinuxNamespaceType]string{
 	specs.NetworkNamespace: "net",
 	specs.IPCNamespace:     "ipc",
 	specs.UTSNamespace:     "uts",
+	specs.UserNamespace:    "user",
 }
 
 func (p *Pods) findNamespace(s *pod, kind specs.LinuxNamespaceType) (int, error) {
@@ -115,6 +125,9 @@ func (p *Pods) findNamespace(s *pod, kind specs.LinuxNamespaceType) (int, error)
 		if fd, err := linux.OpenNamespace(p.netnsPath(s.id)); err == nil {
 			return fd, nil
 		}
+	}
+	if net, ok := s.namespaces[specs.NetworkNamespace]; ok && kind == specs.UserNamespace {
+		return linux.UsersOf(net)
 	}
 	for _, c := range p.containersOf(s.id) {
 		if c.process == nil {

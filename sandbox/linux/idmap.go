@@ -22,6 +22,15 @@ func MapIDs(mount int, recursive bool, userns int) error {
 	return err
 }
 
+// UsersOf opens the user namespace that another namespace belongs to.
+func UsersOf(namespace int) (int, error) {
+	fd, err := unix.IoctlRetInt(namespace, unix.NS_GET_USERNS)
+	if err != nil {
+		return -1, fmt.Errorf("owner of a namespace: %w", err)
+	}
+	return fd, nil
+}
+
 // OverlayMapped is Overlay for a container in a user namespace: its layers are
 // seen with the ids that the namespace maps theirs to. upper holds ids of the
 // host: it is not mapped, since overlayfs itself, which is root, writes there.

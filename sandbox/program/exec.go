@@ -130,7 +130,7 @@ func (e *Exec) terminal(prog *Program, id *identity) (Stdio, error) {
 	}
 	owner := int(id.uid)
 	if hasUserns(e.Spec) {
-		if owner, err = hostID(e.Spec.Linux.UIDMappings, id.uid); err != nil {
+		if owner, err = HostID(e.Spec.Linux.UIDMappings, id.uid); err != nil {
 			return Stdio{}, err
 		}
 	}

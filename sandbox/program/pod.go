@@ -18,9 +18,12 @@ import (
 // moment: it makes them, sets what is set from inside, offers a descriptor of
 // each (Child.Offered, in the order of Offers), and ends.
 type Pod struct {
-	Net, IPC, UTS, User  bool
-	UIDs, GIDs           []specs.LinuxIDMapping // of User
-	Hostname, Domainname string                 // set only with UTS
+	Net, IPC, UTS, User bool
+	UIDs, GIDs          []specs.LinuxIDMapping // of User
+	// Into is a descriptor of the user namespace that the others are to belong
+	// to; nil: the host's, or with User the new one.
+	Into                 *int
+	Hostname, Domainname string // set only with UTS
 	// Sysctls by dotted name, with slashes where a part has a dot in it. Only
 	// those of a namespace that is made here.
 	Sysctls map[string]string
@@ -81,10 +84,18 @@ func (p *Pod) build(a *assembly) error {
 		return err
 	}
 	a.own(proc)
+	flags := uint64(0)
 	for _, n := range kinds {
-		a.form.Clone |= n.flag
+		flags |= n.flag
+	}
+	if p.Into == nil {
+		a.form.Clone |= flags
 	}
 	a.signals()
+	if p.Into != nil {
+		a.enterUsers(*p.Into)
+		a.call("make namespaces", unix.SYS_UNSHARE, flags)
+	}
 	if p.User {
 		if err := p.mapIDs(a, proc); err != nil {
 			return err

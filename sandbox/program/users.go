@@ -33,8 +33,8 @@ func usersOf(spec *specs.Spec, join map[specs.LinuxNamespaceType]int) (*users, e
 	return u, nil
 }
 
-// hostID is what an id of a container is outside.
-func hostID(maps []specs.LinuxIDMapping, id uint32) (int, error) {
+// HostID is what an id of a container is outside. ErrInvalid: it has no mapping.
+func HostID(maps []specs.LinuxIDMapping, id uint32) (int, error) {
 	for _, m := range maps {
 		if id >= m.ContainerID && id-m.ContainerID < m.Size {
 			return int(m.HostID + (id - m.ContainerID)), nil
@@ -48,7 +48,7 @@ func (u *users) uid(id uint32) (int, error) {
 	if u == nil {
 		return int(id), nil
 	}
-	return hostID(u.uids, id)
+	return HostID(u.uids, id)
 }
 
 // gid is a group outside.
@@ -56,7 +56,7 @@ func (u *users) gid(id uint32) (int, error) {
 	if u == nil {
 		return int(id), nil
 	}
-	return hostID(u.gids, id)
+	return HostID(u.gids, id)
 }
 
 // root is the container's root outside.
