@@ -41,7 +41,7 @@ func (p *Pods) Subscribe() *Subscription { return p.feed.Subscribe() }
 
 // View returns the pod sandbox with this id, or the only one whose id begins
 // so, and its containers. Whoever has heard an event sees at least what it told.
-// Errors: ErrNotFound, ErrInvalid when several begin so.
+// Errors: ErrNotFound, ErrInvalid (no id, or several begin so).
 func (p *Pods) View(id string) (View, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

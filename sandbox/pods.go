@@ -94,7 +94,7 @@ func find[T any](m map[string]T, what, id string) (T, error) {
 		return v, nil
 	}
 	if id == "" {
-		return none, fmt.Errorf("%s: no id given: %w", what, ErrNotFound)
+		return none, fmt.Errorf("%s: no id given: %w", what, ErrInvalid)
 	}
 	var found []T
 	for k, v := range m {
@@ -124,7 +124,7 @@ func (p *Pods) container(id string) (*container, error) {
 }
 
 // Pod returns the pod sandbox with this id, or the only one whose id begins so.
-// Errors: ErrNotFound, ErrInvalid when several begin so.
+// Errors: ErrNotFound, ErrInvalid (no id, or several begin so).
 func (p *Pods) Pod(id string) (*Pod, error) {
 	s, err := p.pod(id)
 	if err != nil {
@@ -134,7 +134,7 @@ func (p *Pods) Pod(id string) (*Pod, error) {
 }
 
 // Container returns the container with this id, or the only one whose id begins so.
-// Errors: ErrNotFound, ErrInvalid when several begin so.
+// Errors: ErrNotFound, ErrInvalid (no id, or several begin so).
 func (p *Pods) Container(id string) (*Container, error) {
 	c, err := p.container(id)
 	if err != nil {

@@ -43,21 +43,28 @@ func (s *runtimeService) RemoveContainer(ctx context.Context, req *cri.RemoveCon
 
 // ListContainers lists the containers that match a filter.
 func (s *runtimeService) ListContainers(_ context.Context, req *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
-	return &cri.ListContainersResponse{Containers: s.listContainers(req.GetFilter())}, nil
+	items, err := s.listContainers(req.GetFilter())
+	return &cri.ListContainersResponse{Containers: items}, err
 }
 
-func (s *runtimeService) listContainers(f *cri.ContainerFilter) []*cri.Container {
+func (s *runtimeService) listContainers(f *cri.ContainerFilter) ([]*cri.Container, error) {
+	if err := knownState(cri.ContainerState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+		return nil, err
+	}
 	var items []*cri.Container
 	for _, c := range s.pods.Containers() {
 		if containerMatches(f, c) {
 			items = append(items, containerItem(c))
 		}
 	}
-	return items
+	return items, nil
 }
 
 // UpdateContainerResources changes limits; what the request leaves unset stays.
 func (s *runtimeService) UpdateContainerResources(ctx context.Context, req *cri.UpdateContainerResourcesRequest) (*cri.UpdateContainerResourcesResponse, error) {
+	if req.GetWindows() != nil {
+		return nil, fmt.Errorf("update container %q: windows: this is Linux: %w", req.GetContainerId(), sandbox.ErrInvalid)
+	}
 	if req.GetLinux() == nil {
 		return nil, fmt.Errorf("update container %q: the request has no linux resources: %w", req.GetContainerId(), sandbox.ErrInvalid)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"strings"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -10,6 +11,14 @@ import (
 
 // A filter's parts must all match; an absent part matches everything. An id
 // may be the beginning of one.
+
+// knownState refuses a state that the CRI does not have: nothing would match.
+func knownState[T ~int32](states map[int32]string, asked bool, state T) error {
+	if _, ok := states[int32(state)]; asked && !ok {
+		return fmt.Errorf("filter: unknown state %d: %w", state, sandbox.ErrInvalid)
+	}
+	return nil
+}
 
 func podMatches(f *cri.PodSandboxFilter, p *sandbox.Pod) bool {
 	return strings.HasPrefix(p.ID, f.GetId()) &&

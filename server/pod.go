@@ -51,17 +51,21 @@ func (s *runtimeService) PodSandboxStatus(_ context.Context, req *cri.PodSandbox
 
 // ListPodSandbox lists the pods that match a filter.
 func (s *runtimeService) ListPodSandbox(_ context.Context, req *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
-	return &cri.ListPodSandboxResponse{Items: s.listPods(req.GetFilter())}, nil
+	items, err := s.listPods(req.GetFilter())
+	return &cri.ListPodSandboxResponse{Items: items}, err
 }
 
-func (s *runtimeService) listPods(f *cri.PodSandboxFilter) []*cri.PodSandbox {
+func (s *runtimeService) listPods(f *cri.PodSandboxFilter) ([]*cri.PodSandbox, error) {
+	if err := knownState(cri.PodSandboxState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+		return nil, err
+	}
 	var items []*cri.PodSandbox
 	for _, p := range s.pods.List() {
 		if podMatches(f, p) {
 			items = append(items, podItem(p))
 		}
 	}
-	return items
+	return items, nil
 }
 
 func podState(p *sandbox.Pod) cri.PodSandboxState {

@@ -13,14 +13,22 @@ const perMessage = 100
 
 // StreamPodSandboxes is ListPodSandbox in parts.
 func (s *runtimeService) StreamPodSandboxes(req *cri.StreamPodSandboxesRequest, out grpc.ServerStreamingServer[cri.StreamPodSandboxesResponse]) error {
-	return inParts(s.listPods(req.GetFilter()), func(part []*cri.PodSandbox) error {
+	items, err := s.listPods(req.GetFilter())
+	if err != nil {
+		return err
+	}
+	return inParts(items, func(part []*cri.PodSandbox) error {
 		return out.Send(&cri.StreamPodSandboxesResponse{PodSandboxes: part})
 	})
 }
 
 // StreamContainers is ListContainers in parts.
 func (s *runtimeService) StreamContainers(req *cri.StreamContainersRequest, out grpc.ServerStreamingServer[cri.StreamContainersResponse]) error {
-	return inParts(s.listContainers(req.GetFilter()), func(part []*cri.Container) error {
+	items, err := s.listContainers(req.GetFilter())
+	if err != nil {
+		return err
+	}
+	return inParts(items, func(part []*cri.Container) error {
 		return out.Send(&cri.StreamContainersResponse{Containers: part})
 	})
 }
