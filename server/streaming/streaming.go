@@ -24,6 +24,11 @@ type Options struct {
 	Address string // host:port; "" is a free port of 127.0.0.1
 	Log     *slog.Logger
 
+	// Cert and Key are files (PEM); with both, everything goes over TLS. They
+	// are read again at each connection, so that a new certificate needs no
+	// restart.
+	Cert, Key string
+
 	Idle  time.Duration // a session without a byte for so long is ended; 0 is 4 h
 	Token time.Duration // how long a URL works; 0 is 30 s
 	Open  time.Duration // how long a client may take to open its streams; 0 is 30 s
@@ -82,6 +87,10 @@ type Server struct {
 // Listen makes a server that answers until Close.
 func Listen(o Options) (*Server, error) {
 	o.defaults()
+	secure, err := o.tls()
+	if err != nil {
+		return nil, fmt.Errorf("streaming server: %w", err)
+	}
 	l, err := net.Listen("tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("streaming server: %w", err)
@@ -104,7 +113,7 @@ func Listen(o Options) (*Server, error) {
 	s.http.SetKeepAlivesEnabled(false) // a connection is one session
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(&listener{l, s}); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(secure(&listener{l, s})); !errors.Is(err, http.ErrServerClosed) {
 			o.Log.Error("the streaming server has ended", "error", err)
 		}
 	}()
@@ -158,7 +167,11 @@ func (s *Server) give(e *entry) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "http://" + s.addr + "/" + e.kind + "/" + token, nil
+	scheme := "http://"
+	if s.o.Cert != "" {
+		scheme = "https://"
+	}
+	return scheme + s.addr + "/" + e.kind + "/" + token, nil
 }
 
 // Close takes no new session, tells those that run, and waits for their end;

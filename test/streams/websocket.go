@@ -3,6 +3,7 @@ package streams
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -126,7 +127,7 @@ func dialWebSocket(ctx context.Context, address, protocol string) (*websocket.Co
 	if err != nil {
 		return nil, err
 	}
-	config, err := websocket.NewConfig(strings.Replace(address, "http://", "ws://", 1), "http://none")
+	config, err := websocket.NewConfig(strings.Replace(address, "http", "ws", 1), "http://none")
 	if err != nil {
 		return nil, err
 	}
