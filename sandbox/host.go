@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"slipway/oci"
+	"slipway/sandbox/linux"
 )
 
 // ProbeHost asks this machine, once, what it can offer to containers. ulimits
@@ -28,7 +29,7 @@ func ProbeHost(ulimits []specs.POSIXRlimit) (oci.Host, error) {
 		Capabilities:      caps,
 		ListDevices:       listDevices,
 		Seccomp:           exists("/proc/sys/kernel/seccomp/actions_avail"),
-		RecursiveReadonly: true, // mount_setattr, Linux 5.12: below what slipway runs on
+		RecursiveReadonly: linux.RecursiveReadonly() == nil,
 		SwapLimit:         exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"),
 		Hugetlb:           hasHugetlb(),
 		Ulimits:           ulimits,

@@ -46,7 +46,8 @@ type Options struct {
 // Features are what this build and host offer, as Status tells the kubelet.
 type Features struct {
 	RecursiveReadOnlyMounts  bool
-	UserNamespaces           bool
+	UserNamespaces           bool // with the host's network too
+	MountOptions             bool
 	SupplementalGroupsPolicy bool
 }
 

@@ -56,7 +56,11 @@ func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*c
 				UserNamespaces:          s.o.Features.UserNamespaces,
 			},
 		}},
-		Features: &cri.RuntimeFeatures{SupplementalGroupsPolicy: s.o.Features.SupplementalGroupsPolicy},
+		Features: &cri.RuntimeFeatures{
+			SupplementalGroupsPolicy:  s.o.Features.SupplementalGroupsPolicy,
+			UserNamespacesHostNetwork: s.o.Features.UserNamespaces,
+			MountOptions:              s.o.Features.MountOptions,
+		},
 	}
 	if !req.GetVerbose() {
 		return resp, nil

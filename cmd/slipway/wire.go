@@ -17,6 +17,7 @@ import (
 	"slipway/sandbox"
 	"slipway/sandbox/cgroup"
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program"
 	"slipway/sandbox/seccomp"
 	"slipway/server"
 	"slipway/server/streaming"
@@ -72,18 +73,29 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 		return nil, err
 	}
 	r.server = server.New(server.Options{
-		Pods:    r.pods,
-		Images:  r.images,
-		Log:     log.With("room", "cri"),
-		Streams: r.streams,
-		Version: version,
-		Config:  shown,
-		Features: server.Features{
-			RecursiveReadOnlyMounts:  true, // Linux 5.12, below what slipway runs on
-			SupplementalGroupsPolicy: true,
-		},
+		Pods:     r.pods,
+		Images:   r.images,
+		Log:      log.With("room", "cri"),
+		Streams:  r.streams,
+		Version:  version,
+		Config:   shown,
+		Features: features(ctx, c.Root, log),
 	})
 	return r, nil
+}
+
+// features are what was tried of the kernel, and what is ours alone.
+func features(ctx context.Context, root string, log *slog.Logger) server.Features {
+	users := program.ProbeUsers(ctx, root)
+	if users != nil {
+		log.Warn("pods with a user namespace cannot be run", "error", users)
+	}
+	return server.Features{
+		RecursiveReadOnlyMounts:  linux.RecursiveReadonly() == nil,
+		UserNamespaces:           users == nil,
+		SupplementalGroupsPolicy: true,
+		MountOptions:             true, // each is an attribute of a mount, as read-only is
+	}
 }
 
 // openPods asks the host what it offers and opens the owner of pods.

@@ -46,7 +46,10 @@ func tryFd(f func() (int, error)) error {
 	return err
 }
 
-func tryAttr() error {
+func tryAttr() error { return RecursiveReadonly() }
+
+// RecursiveReadonly tries to make a mount read-only with all below it.
+func RecursiveReadonly() error {
 	return tryFd(func() (int, error) {
 		fd, err := NewFS("tmpfs", 0)
 		if err != nil {

@@ -286,3 +286,18 @@ func TestUserNamespaceSharedPID(t *testing.T) {
 		})
 	}
 }
+
+func TestProbeUsers(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	if err := ProbeUsers(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	// A file system that cannot map ids is found out.
+	if err := ProbeUsers(t.Context(), "/proc"); !errors.Is(err, ErrNoUsers) {
+		t.Errorf("in /proc: %v", err)
+	}
+}
