@@ -78,6 +78,9 @@ func outcome(text string) (int, error) {
 	return 0, fmt.Errorf("%s: %s", s.Reason, s.Message)
 }
 
+// anyone believes every certificate: the token is what a test trusts.
+func anyone() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+
 // dialSPDY upgrades a connection.
 func dialSPDY(ctx context.Context, url, protocol string) (httpstream.Connection, error) {
 	rt, err := spdy.NewRoundTripper(anyone())

@@ -132,8 +132,11 @@ func dialWebSocket(ctx context.Context, address, protocol string) (*websocket.Co
 		return nil, err
 	}
 	config.Protocol = []string{protocol}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", u.Host)
+	dial := new(net.Dialer).DialContext
+	if u.Scheme == "https" {
+		dial = (&tls.Dialer{Config: anyone()}).DialContext
+	}
+	conn, err := dial(ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
