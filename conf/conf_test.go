@@ -91,6 +91,7 @@ cni_bin_dirs = [ # two
 netns_dir = "/f"
 registry_dir = "/g"
 sandbox_image = "h"
+cgroup_driver = "systemd"
 cgroup_parent = "i.slice"
 default_ulimits = ["nofile=1024:524288", "core=0", "memlock=unlimited"]
 absent_mount_sources = ["/etc/hostname", "/mnt"]

@@ -23,6 +23,7 @@ type Config struct {
 	NetNSDir           string   `toml:"netns_dir"`
 	RegistryDir        string   `toml:"registry_dir"`
 	SandboxImage       string   `toml:"sandbox_image"`
+	CgroupDriver       string   `toml:"cgroup_driver"` // auto, cgroupfs, systemd
 	CgroupParent       string   `toml:"cgroup_parent"`
 	DefaultUlimits     []Ulimit `toml:"default_ulimits"`
 	AbsentMountSources Absent   `toml:"absent_mount_sources"`
@@ -58,6 +59,7 @@ func Default() Config {
 		NetNSDir:     "/run/netns",
 		RegistryDir:  "/etc/slipway/certs.d",
 		SandboxImage: "registry.k8s.io/pause:3.10.2",
+		CgroupDriver: "auto",
 		CgroupParent: "/slipway",
 		CDISpecDirs:  []string{"/etc/cdi", "/var/run/cdi"},
 

@@ -83,8 +83,14 @@ func keys() []key {
 			check:  func(c *Config) error { return checkImage(c.SandboxImage) },
 		},
 		{
+			name:  "cgroup_driver",
+			doc:   "Who makes cgroups: systemd, as scopes below its slices, cgroupfs, which is\nthis program itself, or auto: systemd where it runs the machine. The kubelet\nasks for it and does as it is told.",
+			field: func(c *Config) any { return &c.CgroupDriver },
+			check: func(c *Config) error { return checkWord(c.CgroupDriver, "auto", "cgroupfs", "systemd") },
+		},
+		{
 			name:  "cgroup_parent",
-			doc:   "Cgroup of the pods for which the client names none.",
+			doc:   "Cgroup of the pods for which the client names none: a path, or with\nsystemd the name of a slice. The default becomes slipway.slice there.",
 			field: func(c *Config) any { return &c.CgroupParent },
 			check: func(c *Config) error { return checkCgroup(c.CgroupParent) },
 		},

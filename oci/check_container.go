@@ -42,7 +42,7 @@ func CheckContainer(cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxC
 	if _, err := parseCRISignal(cfg.GetStopSignal()); cfg.GetStopSignal() != 0 && err != nil {
 		return inField("stop_signal", err)
 	}
-	if err := checkResources(cfg.GetLinux().GetResources()); err != nil {
+	if err := CheckResources(cfg.GetLinux().GetResources()); err != nil {
 		return inField("linux.resources", err)
 	}
 	return checkSecurity(cfg.GetLinux().GetSecurityContext(), pod)

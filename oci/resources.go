@@ -2,6 +2,7 @@ package oci
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -12,7 +13,7 @@ import (
 // unset. Without a limit on swap, memory and swap together get the memory's
 // limit: no swap, where the host can limit swap at all.
 func Resources(r *runtimeapi.LinuxContainerResources, host Host) (*specs.LinuxResources, error) {
-	if err := checkResources(r); err != nil {
+	if err := CheckResources(r); err != nil {
 		return nil, err
 	}
 	out := &specs.LinuxResources{}
@@ -61,7 +62,8 @@ func positive[T int64 | uint64](v T) *T {
 	return &v
 }
 
-func checkResources(r *runtimeapi.LinuxContainerResources) error {
+// CheckResources tells whether a request is one that some host could grant.
+func CheckResources(r *runtimeapi.LinuxContainerResources) error {
 	for _, f := range []struct {
 		name string
 		v    int64
@@ -81,9 +83,12 @@ func checkResources(r *runtimeapi.LinuxContainerResources) error {
 		return invalid("oom_score_adj: %d is not in -1000..1000", a)
 	}
 	for name, set := range map[string]string{"cpuset_cpus": r.GetCpusetCpus(), "cpuset_mems": r.GetCpusetMems()} {
-		if strings.Trim(set, "0123456789,-") != "" {
-			return invalid("%s: %q", name, set)
+		if !isSet(set) {
+			return invalid("%s: %q is not a list such as 0-3,8", name, set)
 		}
+	}
+	if limit, total := r.GetMemoryLimitInBytes(), r.GetMemorySwapLimitInBytes(); limit > 0 && total > 0 && total < limit {
+		return invalid("memory_swap_limit_in_bytes: %d is memory and swap together, and the memory limit alone is %d", total, limit)
 	}
 	for _, h := range r.GetHugepageLimits() {
 		if size := h.GetPageSize(); !isAlphanumericText(size) {
@@ -91,6 +96,25 @@ func checkResources(r *runtimeapi.LinuxContainerResources) error {
 		}
 	}
 	return checkUnified(r.GetUnified())
+}
+
+// isSet takes a list of numbers and ranges as cpusets have it; "" is none.
+func isSet(set string) bool {
+	if set == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(set, ",") {
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		from, err := strconv.ParseUint(low, 10, 16)
+		to, err2 := strconv.ParseUint(high, 10, 16)
+		if err != nil || err2 != nil || from > to {
+			return false
+		}
+	}
+	return true
 }
 
 func isAlphanumericText(s string) bool {

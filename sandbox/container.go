@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,9 +93,9 @@ func (c *container) name() string {
 }
 
 // cgroupPath is the container's leaf below its pod's parent: the id is the last
-// part, where cAdvisor looks for it.
+// part, where cAdvisor looks for it, or with systemd in it.
 func (p *Pods) cgroupPath(s *pod, id string) string {
-	return filepath.Join(p.cgroupParent(s), id)
+	return cgroup.Place(p.cgroupParent(s), id)
 }
 
 func (p *Pods) group(c *container) (*cgroup.Group, error) {

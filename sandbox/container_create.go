@@ -137,7 +137,7 @@ func (p *Pods) specOf(ctx context.Context, c *container, img imagestore.Image, r
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return spec, nil
+	return spec, limitError(p.o.Cgroups.Check(spec.Linux.Resources))
 }
 
 // filesOf lists what of the pod appears in each of its containers.

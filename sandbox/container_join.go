@@ -86,12 +86,17 @@ func (p *Pods) makeReaper(ctx context.Context, s *pod) (*process, error) {
 	if into >= 0 {
 		f.add(into)
 	}
-	prog, err := (&program.Reaper{Join: s.namespaces, Cgroup: program.Cgroup{Into: into, Procs: procs}}).Build(ctx)
+	gate, err := group.Gate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.Close()
+	prog, err := (&program.Reaper{Join: s.namespaces, Cgroup: program.Cgroup{Into: into, Procs: procs, Gate: gate.Fd()}}).Build(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer prog.Close()
-	ch, err := p.link.spawn(ctx, spawn{ID: reaperID(s.id), Kind: wire.KindReaper, Program: prog})
+	ch, err := p.spawnGated(ctx, gate, spawn{ID: reaperID(s.id), Kind: wire.KindReaper, Program: prog})
 	if err != nil {
 		return nil, err
 	}

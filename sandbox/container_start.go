@@ -99,6 +99,11 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 	if err := p.limit(ctx, c, group); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
+	gate, err := group.Gate(ctx)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
 
 	files := newFiles()
 	defer files.close()
@@ -110,6 +115,7 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 	if err := p.place(ctx, c, group, files, b); err != nil {
 		return err
 	}
+	b.Cgroup.Gate = gate.Fd()
 	prog, err := b.Build(ctx)
 	if err != nil {
 		return err
@@ -123,7 +129,7 @@ func (p *Pods) startContainer(ctx context.Context, c *container) (err error) {
 		return err
 	})
 	at := time.Now() // not after: it may have ended before we hear of its start
-	ch, err := p.link.spawn(ctx, spawn{ID: c.id, Kind: wire.KindContainer, Program: prog, Fds: files.named})
+	ch, err := p.spawnGated(ctx, gate, spawn{ID: c.id, Kind: wire.KindContainer, Program: prog, Fds: files.named})
 	if err != nil {
 		return err
 	}
@@ -185,9 +191,9 @@ func (p *Pods) limit(ctx context.Context, c *container, g *cgroup.Group) error {
 	if c.resources == nil {
 		return nil
 	}
-	limits, err := oci.Resources(c.resources, p.o.Host)
+	limits, err := p.limits(c.resources)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+		return err
 	}
 	return g.Update(ctx, limits)
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"syscall"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/oci"
+	"slipway/sandbox/cgroup"
 	"slipway/sandbox/linux"
 )
 
@@ -33,6 +35,10 @@ func (p *Pods) UpdateResources(ctx context.Context, id string, r *cri.LinuxConta
 	return nil
 }
 
+// updateResources lays the request over the one in force and applies the whole:
+// what a request leaves out can depend on what it names, as memory and swap do.
+// The record is put in place last, and when it cannot be, the cgroup has its old
+// limits back.
 func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxContainerResources) error {
 	snap := *c.snapshot.Load()
 	if c.gone {
@@ -41,31 +47,62 @@ func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxCo
 	if snap.State == Exited {
 		return fmt.Errorf("it has ended: %w", ErrState)
 	}
-	limits, err := oci.Resources(r, p.o.Host)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	if _, err := p.limits(r); err != nil { // named as the request has it
+		return err
 	}
 	merged := mergeResources(snap.Resources, r)
+	limits, err := p.limits(merged)
+	if err != nil {
+		return err
+	}
 	text, err := encodeMessage(merged)
 	if err != nil {
 		return err
 	}
-	if snap.State == Running {
-		g, err := p.group(c)
-		if err != nil {
-			return err
-		}
-		defer g.Close()
-		if err := g.Update(ctx, limits); err != nil {
-			return err
-		}
+	record := func() error {
+		return writeRecord(c.dir, resourcesFile, resourcesRecord{Version: formatVersion, Resources: text})
 	}
-	if err := writeRecord(c.dir, resourcesFile, resourcesRecord{Version: formatVersion, Resources: text}); err != nil {
+	if snap.State == Running {
+		err = p.change(ctx, c, limits, record)
+	} else {
+		err = record() // applied by the start
+	}
+	if err != nil {
 		return err
 	}
 	c.resources, snap.Resources = merged, merged
-	p.publishContainer(c, &snap)
+	c.snapshot.Store(&snap)
 	return nil
+}
+
+// change sets limits of a running container; commit is the last step of it.
+func (p *Pods) change(ctx context.Context, c *container, limits *specs.LinuxResources, commit func() error) error {
+	g, err := p.group(c)
+	if errors.Is(err, cgroup.ErrNotFound) {
+		return fmt.Errorf("it has just ended: %w: %w", ErrState, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	return limitError(g.Change(ctx, limits, commit))
+}
+
+// limits gives the limits of a request as cgroups have them.
+func (p *Pods) limits(r *cri.LinuxContainerResources) (*specs.LinuxResources, error) {
+	limits, err := oci.Resources(r, p.o.Host)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return limits, limitError(p.o.Cgroups.Check(limits))
+}
+
+// limitError says what of a cgroup's errors is the request's fault.
+func limitError(err error) error {
+	if errors.Is(err, cgroup.ErrInvalid) || errors.Is(err, cgroup.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return err
 }
 
 // mergeResources lays the fields that are set over the old ones.

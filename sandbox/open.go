@@ -46,6 +46,9 @@ func Open(ctx context.Context, o Options) (*Pods, error) {
 		return nil, err
 	}
 	ends.deliver(p.exited)
+	if p.o.Cgroups.OnReload(link.ctx, p.restoreLimits) {
+		p.restoreLimits() // what happened before
+	}
 	return p, nil
 }
 

@@ -20,6 +20,7 @@ type pod struct {
 	config  *cri.PodSandboxConfig
 	handler string
 	created int64
+	parent  string // cgroup parent, where the request names none
 
 	// op: operations on containers share it; stopping and removing the pod
 	// take it whole.
@@ -34,6 +35,7 @@ type pod struct {
 	holders    sync.Mutex
 	namespaces map[specs.LinuxNamespaceType]int // fds, owned
 	reaper     *process                         // PID 1 of the shared PID namespace, made by the first container that shares
+	limits     podLimits                        // as last updated; guarded by holders too
 
 	snapshot atomic.Pointer[Pod]
 }
@@ -115,7 +117,7 @@ func (p *Pods) cgroupParent(s *pod) string {
 	if parent := s.config.GetLinux().GetCgroupParent(); parent != "" {
 		return parent
 	}
-	return p.o.CgroupParent
+	return s.parent
 }
 
 // hostname of a pod: what was asked for, else the short id, as people know it.
@@ -142,5 +144,6 @@ func (p *Pods) describe(s *pod, ready bool) *Pod {
 	if s.reaper != nil {
 		snap.Pid = s.reaper.pid
 	}
+	snap.Overhead, snap.Resources = s.effective()
 	return snap
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // RemovePod stops a pod, removes its containers and forgets it. A pod that is
@@ -52,7 +53,7 @@ func (p *Pods) removePod(ctx context.Context, s *pod) error {
 // it in hierarchies that the kubelet, who owns it, does not know.
 func (p *Pods) leaveParent(ctx context.Context, s *pod) {
 	parent := s.config.GetLinux().GetCgroupParent()
-	if parent == "" || p.o.Cgroups.Version() != "v1" {
+	if parent == "" || p.o.Cgroups.Version() != "v1" || strings.HasSuffix(parent, ".slice") {
 		return
 	}
 	if err := p.o.Cgroups.RemoveParent(ctx, parent); err != nil {

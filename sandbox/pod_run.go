@@ -12,6 +12,7 @@ import (
 
 	"slipway/cni"
 	"slipway/oci"
+	"slipway/sandbox/cgroup"
 	"slipway/sandbox/linux"
 	"slipway/sandbox/program"
 	"slipway/sandbox/wire"
@@ -30,7 +31,10 @@ func (p *Pods) RunPod(ctx context.Context, cfg *cri.PodSandboxConfig, handler st
 		return "", fmt.Errorf("%s: %w", podName(cfg.GetMetadata()), err)
 	}
 	id := newID()
-	s := &pod{id: id, dir: p.podDir(id), config: cfg, handler: handler, created: time.Now().UnixNano()}
+	s := &pod{id: id, dir: p.podDir(id), config: cfg, handler: handler, created: time.Now().UnixNano(), parent: p.o.CgroupParent}
+	if err := cgroup.CheckParent(p.o.Cgroups.Driver(), p.cgroupParent(s)); err != nil {
+		return "", fmt.Errorf("%s: %w: %w", podName(cfg.GetMetadata()), ErrInvalid, err)
+	}
 	m := &making{what: podName(cfg.GetMetadata()), id: id, config: cfg, fresh: func() bool {
 		snap := s.snapshot.Load()
 		return snap != nil && snap.Ready
@@ -95,7 +99,7 @@ func (p *Pods) recordPod(s *pod) error {
 	}
 	return writeRecord(s.dir, podFile, podRecord{
 		Version: formatVersion, ID: s.id, Boot: p.boot,
-		Created: s.created, Handler: s.handler, Config: cfg,
+		Created: s.created, Handler: s.handler, CgroupParent: s.parent, Config: cfg,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"slipway/cni"
+	"slipway/sandbox/cgroup"
 	"slipway/sandbox/linux"
 )
 
@@ -43,7 +44,7 @@ func (p *Pods) quarantinePod(ctx context.Context, id string, cause error) error 
 		parent = filepath.Dir(path)
 		errs = append(errs, p.endUnknown(ctx, e.Name(), path))
 	}
-	errs = append(errs, p.killGroup(ctx, filepath.Join(parent, id)), p.link.drop(ctx, reaperID(id)))
+	errs = append(errs, p.killGroup(ctx, cgroup.Place(parent, id)), p.link.drop(ctx, reaperID(id)))
 	if a := p.attachmentOf(dir, id); a != nil {
 		errs = append(errs, p.o.Network.Detach(ctx, cni.Pod{ID: id}, a))
 	}
@@ -85,7 +86,7 @@ func (p *Pods) groupOf(dir, id, parent string) string {
 	if path, ok := recordedGroup(dir, id); ok {
 		return path
 	}
-	return filepath.Join(parent, id)
+	return cgroup.Place(parent, id)
 }
 
 // recordedGroup reads a container's cgroup from its spec. One that does not end
@@ -96,5 +97,5 @@ func recordedGroup(dir, id string) (string, bool) {
 		return "", false
 	}
 	path := spec.Linux.CgroupsPath
-	return path, filepath.IsAbs(path) && filepath.Base(path) == id
+	return path, filepath.IsAbs(path) && cgroup.Names(path, id)
 }

@@ -29,6 +29,7 @@ const maxRecord = 4 << 20
 // Names of the records; FORMAT.md describes them.
 const (
 	podFile       = "pod.json"
+	podLimitsFile = "limits.json"
 	netFile       = "net.json"
 	reaperFile    = "reaper.json"
 	stoppedFile   = "stopped.json"
@@ -42,12 +43,19 @@ const (
 var errVersion = errors.New("record of a version that this program does not know")
 
 type podRecord struct {
-	Version int             `json:"version"`
-	ID      string          `json:"id"`
-	Boot    string          `json:"boot"` // boot id of the kernel it was made under
-	Created int64           `json:"created"`
-	Handler string          `json:"handler"`
-	Config  json.RawMessage `json:"config"`
+	Version      int             `json:"version"`
+	ID           string          `json:"id"`
+	Boot         string          `json:"boot"` // boot id of the kernel it was made under
+	Created      int64           `json:"created"`
+	Handler      string          `json:"handler"`
+	CgroupParent string          `json:"cgroupParent,omitempty"` // of a request that names none
+	Config       json.RawMessage `json:"config"`
+}
+
+type podLimitsRecord struct {
+	Version   int             `json:"version"`
+	Overhead  json.RawMessage `json:"overhead,omitempty"`
+	Resources json.RawMessage `json:"resources,omitempty"`
 }
 
 // The states of a network record. A pod is whole once its record says attached

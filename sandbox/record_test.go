@@ -20,7 +20,7 @@ func TestFormatDescribesEachField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, record := range map[string]any{
-		podFile: podRecord{}, netFile: netRecord{}, startedFile: processRecord{}, reaperFile: processRecord{},
+		podFile: podRecord{}, podLimitsFile: podLimitsRecord{}, netFile: netRecord{}, startedFile: processRecord{}, reaperFile: processRecord{},
 		stoppedFile: stoppedRecord{}, containerFile: containerRecord{}, resourcesFile: resourcesRecord{}, exitFile: exitRecord{},
 	} {
 		section := sectionOf(string(doc), file)

@@ -72,7 +72,11 @@ func (p *Pods) readPod(id string) (*pod, string, error) {
 	if err := decodeMessage(r.Config, s.config); err != nil {
 		return nil, "", fmt.Errorf("%s: %w", filepath.Join(s.dir, podFile), err)
 	}
-	s.created, s.handler = r.Created, r.Handler
+	s.created, s.handler, s.parent = r.Created, r.Handler, orElse(r.CgroupParent, p.o.CgroupParent)
+	var err error
+	if s.limits, err = readPodLimits(s.dir); err != nil {
+		return nil, "", err
+	}
 	var n netRecord
 	switch err := readRecord(s.dir, netFile, &n); {
 	case err == nil:

@@ -48,6 +48,8 @@ type Pod struct {
 	NetNS     string          // path of the bind of its network namespace, "" on the host's network
 	CNIResult json.RawMessage // what the plugins said, for verbose status
 	Pid       int             // of the PID 1 of a shared PID namespace, else 0
+
+	Overhead, Resources *cri.LinuxContainerResources // as last said by the client; may be nil
 }
 
 // Container is a container as it was at one moment. It is never changed.

@@ -238,9 +238,9 @@ func TestStopStillFails(t *testing.T) {
 
 func TestUnimplemented(t *testing.T) {
 	s := serve(t, &fakePods{}, &fakeImages{})
-	_, err := s.runtime.UpdatePodSandboxResources(s.ctx, &cri.UpdatePodSandboxResourcesRequest{PodSandboxId: "x"})
+	err := s.runtime.CheckpointContainer(s.ctx, &cri.CheckpointContainerRequest{ContainerId: "x"})
 	if status.Code(err) != codes.Unimplemented {
-		t.Errorf("UpdatePodSandboxResources: %v, want Unimplemented", err)
+		t.Errorf("CheckpointContainer: %v, want Unimplemented", err)
 	}
 	_, err = s.runtime.ListPodSandboxStats(s.ctx, nil)
 	if status.Code(err) != codes.Unimplemented {

@@ -94,6 +94,10 @@ func (f *fakePods) Container(id string) (*sandbox.Container, error) {
 	return nil, fmt.Errorf("container %q: %w", id, sandbox.ErrNotFound)
 }
 
+func (f *fakePods) UpdatePodResources(_ context.Context, id string, o, r *cri.LinuxContainerResources) error {
+	return f.did("UpdatePodResources %s %d %d", id, o.GetMemoryLimitInBytes(), r.GetMemoryLimitInBytes())
+}
+
 func (f *fakePods) UpdateResources(_ context.Context, id string, r *cri.LinuxContainerResources) error {
 	return f.did("UpdateResources %s %d", id, r.GetMemoryLimitInBytes())
 }

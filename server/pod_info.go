@@ -19,6 +19,10 @@ type podVerbose struct {
 	CNIResult      json.RawMessage       `json:"cniResult,omitempty"`
 	Config         *cri.PodSandboxConfig `json:"config"`
 	RuntimeSpec    podSpec               `json:"runtimeSpec"`
+
+	// As last updated, else as in Config.
+	Overhead  *cri.LinuxContainerResources `json:"overhead,omitempty"`
+	Resources *cri.LinuxContainerResources `json:"resources,omitempty"`
 }
 
 // podSpec is the part of a runtime spec that people read to find a pod's
@@ -38,6 +42,8 @@ func podInfo(p *sandbox.Pod) (map[string]string, error) {
 		NetNamespace:   p.NetNS,
 		CNIResult:      p.CNIResult,
 		Config:         p.Config,
+		Overhead:       p.Overhead,
+		Resources:      p.Resources,
 	}
 	v.RuntimeSpec.Linux.Namespaces = []specs.LinuxNamespace{}
 	if p.NetNS != "" {

@@ -20,6 +20,7 @@ type Pods interface {
 	RemovePod(ctx context.Context, id string) error
 	Pod(id string) (*sandbox.Pod, error)
 	List() []*sandbox.Pod
+	UpdatePodResources(ctx context.Context, id string, overhead, resources *cri.LinuxContainerResources) error
 	View(id string) (sandbox.View, error)
 	Subscribe() *sandbox.Subscription
 

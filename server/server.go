@@ -38,6 +38,9 @@ type Options struct {
 
 	Features Features
 
+	// SystemdCgroups: cgroups are made by systemd, as RuntimeConfig says.
+	SystemdCgroups bool
+
 	// Streams serves exec, attach and port-forward; without it they are
 	// Unimplemented. It is the caller's to close.
 	Streams *streaming.Server

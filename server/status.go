@@ -29,9 +29,11 @@ func (s *runtimeService) Version(context.Context, *cri.VersionRequest) (*cri.Ver
 // RuntimeConfig tells the kubelet who manages cgroups: it lays out its own
 // accordingly.
 func (s *runtimeService) RuntimeConfig(context.Context, *cri.RuntimeConfigRequest) (*cri.RuntimeConfigResponse, error) {
-	return &cri.RuntimeConfigResponse{
-		Linux: &cri.LinuxRuntimeConfiguration{CgroupDriver: cri.CgroupDriver_CGROUPFS},
-	}, nil
+	driver := cri.CgroupDriver_CGROUPFS
+	if s.o.SystemdCgroups {
+		driver = cri.CgroupDriver_SYSTEMD
+	}
+	return &cri.RuntimeConfigResponse{Linux: &cri.LinuxRuntimeConfiguration{CgroupDriver: driver}}, nil
 }
 
 // UpdateRuntimeConfig hands on the addresses that this node's pods get.

@@ -80,6 +80,8 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 		Version:  version,
 		Config:   shown,
 		Features: features(ctx, c.Root, log),
+
+		SystemdCgroups: r.pods.CgroupDriver() == cgroup.Systemd,
 	})
 	return r, nil
 }
@@ -116,7 +118,7 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		log.Warn("containers without a limit of open files get the daemon's own, soft as high as hard", "error", err)
 		noFile = nil
 	}
-	cgroups, err := cgroup.New(cgroup.Options{Log: log.With("room", "cgroups")})
+	cgroups, parent, err := openCgroups(c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +126,7 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		Root:                c.Root,
 		State:               c.State,
 		NetNSDir:            c.NetNSDir,
-		CgroupParent:        c.CgroupParent,
+		CgroupParent:        parent,
 		KeeperBinary:        keeper,
 		RejectAbsentSources: c.AbsentMountSources,
 		Host:                host,
@@ -135,6 +137,24 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		Profiles:            &seccomp.Cache{},
 		Log:                 log.With("room", "pods"),
 	})
+}
+
+// openCgroups finds the hierarchies and the driver. parent is where pods go for
+// which the client names no place; the default has both syntaxes.
+func openCgroups(c conf.Config, log *slog.Logger) (_ *cgroup.Tree, parent string, err error) {
+	t, err := cgroup.New(cgroup.Options{Driver: c.CgroupDriver, Log: log.With("room", "cgroups")})
+	if err != nil {
+		return nil, "", err
+	}
+	parent = c.CgroupParent
+	if t.Driver() == cgroup.Systemd && parent == conf.Default().CgroupParent {
+		parent = cgroup.SliceOf(parent)
+	}
+	if err := cgroup.CheckParent(t.Driver(), parent); err != nil {
+		return nil, "", errors.Join(fmt.Errorf("cgroup_parent: %w", err), t.Close())
+	}
+	log.Info("cgroups", "version", t.Version(), "driver", t.Driver(), "parent", parent)
+	return t, parent, nil
 }
 
 // close ends the rooms in the opposite order. Containers go on.

@@ -22,14 +22,15 @@ func (t *Tree) Driver() string { return t.driver.name }
 
 // OnReload has fn called after systemd has read its configuration anew, or may
 // have while nobody listened: it has then written the limits that it can be told
-// of, and the others to their defaults. Whoever knows them calls Enforce. Only
-// with the systemd driver, only once, until ctx ends.
-func (t *Tree) OnReload(ctx context.Context, fn func()) {
+// of, and the others to their defaults. Whoever knows them calls Enforce. false:
+// nobody reloads, the driver is another one. Called once; it holds until ctx ends.
+func (t *Tree) OnReload(ctx context.Context, fn func()) bool {
 	if t.driver.name != Systemd {
-		return
+		return false
 	}
 	t.driver.reloaded.Store(&fn)
 	go t.driver.units.Watch(ctx)
+	return true
 }
 
 // busEnv names a bus of one's own: there may be a systemd that did not boot this

@@ -14,9 +14,8 @@ import (
 // planV1 turns a request into writes to v1 control files, in an order that the
 // kernel accepts from the state that read shows.
 func planV1(res *specs.LinuxResources, read current) ([]setting, error) {
-	if len(res.Unified) > 0 {
-		key := slices.Sorted(maps.Keys(res.Unified))[0]
-		return nil, fmt.Errorf("unified %q: cgroup v1 has no such file: %w", key, ErrUnsupported)
+	if err := checkUnifiedV1(res.Unified); err != nil {
+		return nil, err
 	}
 	settings, err := planMemoryV1(res.Memory, read)
 	if err != nil {
@@ -170,4 +169,12 @@ func planCPUV1(c *specs.LinuxCPU, read current) ([]setting, error) {
 func inForce(read current, oldQuota string, quota int64, period uint64) bool {
 	oldPeriod, err := read("cpu", "cpu.cfs_period_us")
 	return err == nil && oldQuota == fmt.Sprint(max(quota, -1)) && oldPeriod == fmt.Sprint(period)
+}
+
+func checkUnifiedV1(unified map[string]string) error {
+	if len(unified) == 0 {
+		return nil
+	}
+	key := slices.Sorted(maps.Keys(unified))[0]
+	return fmt.Errorf("unified %q: this host has cgroup v1, and only v2 has such files: %w", key, ErrUnsupported)
 }

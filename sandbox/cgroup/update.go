@@ -47,6 +47,17 @@ func (g *Group) Change(ctx context.Context, res *specs.LinuxResources, commit fu
 	return fmt.Errorf("update cgroup %q: %w", g.path, errors.Join(err, restore(), g.tellSystemd(undo)))
 }
 
+// Check refuses what no group of this tree could ever take, whatever is in it.
+func (t *Tree) Check(res *specs.LinuxResources) error {
+	if err := checkResources(res); err != nil {
+		return err
+	}
+	if t.v2 || res == nil {
+		return nil
+	}
+	return checkUnifiedV1(res.Unified)
+}
+
 // Enforce writes limits that are in force by the records: systemd may have
 // written others. It is told nothing.
 func (g *Group) Enforce(ctx context.Context, res *specs.LinuxResources) error {

@@ -86,7 +86,7 @@ func (m *Machine) NewSetup(name string, n uint8) (*Setup, error) {
 	if err := os.WriteFile(filepath.Join(s.CNIConf, "10-test.conflist"), []byte(conflist), 0o644); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf("cgroup_parent = %q\n", m.Cgroup)
+	config := fmt.Sprintf("cgroup_driver = \"cgroupfs\"\ncgroup_parent = %q\n", m.Cgroup)
 	return s, os.WriteFile(s.Config, []byte(config), 0o644)
 }
 
