@@ -55,6 +55,7 @@ type Store struct {
 type image struct {
 	imageRecord
 	config configFile
+	files  map[string][]byte // what ReadFile remembers; guarded by Store.mu
 }
 
 // layerDir is an unpacked layer below layers/.

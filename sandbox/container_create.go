@@ -91,7 +91,7 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 
 // specOf decides everything about a container's process.
 func (p *Pods) specOf(ctx context.Context, c *container, img imagestore.Image, root program.Root) (*specs.Spec, error) {
-	user, err := lookupUser(c.config, img, root)
+	user, err := p.lookupUser(c.config, img)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -203,19 +203,14 @@ func heldPath(pod string, kind specs.LinuxNamespaceType) string {
 // maxPasswd bounds what is read of an image's passwd and group files, in bytes.
 const maxPasswd = 1 << 20
 
-func lookupUser(cfg *cri.ContainerConfig, img imagestore.Image, root program.Root) (oci.User, error) {
+func (p *Pods) lookupUser(cfg *cri.ContainerConfig, img imagestore.Image) (oci.User, error) {
 	req, err := oci.UserOf(cfg, img.Config.Config)
 	if err != nil {
 		return oci.User{}, err
 	}
-	view, err := program.OpenView(root)
-	if err != nil {
-		return oci.User{}, err
-	}
-	defer view.Close()
 	var files [2]io.Reader
 	for i, path := range []string{"/etc/passwd", "/etc/group"} {
-		b, err := view.Read(path, maxPasswd)
+		b, err := p.o.Images.ReadFile(img.ID, path, maxPasswd)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
