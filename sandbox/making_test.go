@@ -103,10 +103,11 @@ func TestIdsAreFoundByPrefix(t *testing.T) {
 	if _, err := find(m, "pod", "aa"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("two begin so: %v, want ErrInvalid", err)
 	}
-	for _, id := range []string{"", "x"} {
-		if _, err := find(m, "pod", id); !errors.Is(err, ErrNotFound) {
-			t.Errorf("id %q: %v, want ErrNotFound", id, err)
-		}
+	if _, err := find(m, "pod", "x"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown id: %v, want ErrNotFound", err)
+	}
+	if _, err := find(map[string]int{}, "pod", ""); !errors.Is(err, ErrInvalid) {
+		t.Errorf("no id: %v, want ErrInvalid", err) // what is gone may be stopped; nothing may not
 	}
 }
 
