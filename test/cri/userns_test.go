@@ -195,7 +195,9 @@ func TestUserNamespaceBesidesOthers(t *testing.T) {
 		"host ipc":     func(o *cri.NamespaceOption) { o.Ipc = cri.NamespaceMode_NODE },
 		"host pid":     func(o *cri.NamespaceOption) { o.Pid = cri.NamespaceMode_NODE },
 		"pod pid":      func(o *cri.NamespaceOption) { o.Pid = cri.NamespaceMode_POD },
-		"all":          func(o *cri.NamespaceOption) { o.Network, o.Ipc, o.Pid = cri.NamespaceMode_NODE, cri.NamespaceMode_NODE, cri.NamespaceMode_NODE },
+		"all": func(o *cri.NamespaceOption) {
+			o.Network, o.Ipc, o.Pid = cri.NamespaceMode_NODE, cri.NamespaceMode_NODE, cri.NamespaceMode_NODE
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			podCfg := inUsers(n.PodConfig(strings.ReplaceAll(name, " ", "-")), 1<<22)
