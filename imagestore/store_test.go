@@ -565,18 +565,23 @@ func TestRoots(t *testing.T) {
 	if merged(t, view, "data") != "d" {
 		t.Error("an image volume lost its content")
 	}
-	bytes0, inodes0, err := s.Usage("ctr")
-	if err != nil || inodes0 != 1 {
-		t.Errorf("usage %d, %d, %v", bytes0, inodes0, err)
+	first, err := s.Usage(t.Context(), "ctr")
+	if err != nil || first.Inodes != 1 || first.At.IsZero() || first.Disk.Bytes == 0 || first.Disk.InodesFree > first.Disk.Inodes {
+		t.Errorf("usage %+v, %v", first, err)
 	}
 	if err := os.WriteFile(filepath.Join(root.Upper, "f"), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "usage grows", func() bool {
-		b, n, err := s.Usage("ctr")
-		return err == nil && n == 2 && b >= bytes0+1<<20
+		u, err := s.Usage(t.Context(), "ctr")
+		return err == nil && u.Inodes == 2 && u.Bytes >= first.Bytes+1<<20 && u.At.After(first.At)
 	})
-	if _, _, err := s.Usage("none"); !errors.Is(err, imagestore.ErrNotFound) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Usage(ended, "ctr"); err != nil {
+		t.Errorf("a known count waits: %v", err)
+	}
+	if _, err := s.Usage(t.Context(), "none"); !errors.Is(err, imagestore.ErrNotFound) {
 		t.Errorf("usage of nothing: %v", err)
 	}
 	for range 2 {

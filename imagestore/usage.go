@@ -3,8 +3,11 @@ package imagestore
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"slipway/imagestore/layer"
@@ -16,7 +19,7 @@ const blockSize = 4096
 // FS returns what the images take up. It adds up what was counted when layers
 // were made; it does not look at the disk.
 func (s *Store) FS() (FSInfo, error) {
-	info := FSInfo{Mountpoint: filepath.Join(s.o.Root, "images")}
+	info := FSInfo{Mountpoint: s.Mountpoint()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.layers {
@@ -31,93 +34,174 @@ func (s *Store) FS() (FSInfo, error) {
 	return info, nil
 }
 
-// Usage returns what a container's writable layer takes up: bytes on the disk
-// and inodes. The first call counts; later ones return the last count and, if
-// it is older than Options.UsageAge, start another in the background.
-func (s *Store) Usage(containerID string) (bytes, inodes uint64, err error) {
-	s.mu.Lock()
-	r := s.roots[containerID]
-	known := r != nil && !r.pending
-	s.mu.Unlock()
-	if !known {
-		return 0, 0, fmt.Errorf("root of container %q: %w", containerID, ErrNotFound)
-	}
-	return s.usage.get(containerID)
+// Mountpoint is the directory of the images: on the file system that container
+// roots are on too.
+func (s *Store) Mountpoint() string { return filepath.Join(s.o.Root, "images") }
+
+// Usage is what a container's writable layer took up when it was last counted,
+// and the file system that it is on.
+type Usage struct {
+	Bytes, Inodes uint64    // on the disk
+	At            time.Time // of the count
+	Disk          Disk
+
+	age time.Duration // how old it may become
 }
 
-// usageCache remembers the last count of each container.
-type usageCache struct {
-	s       *Store
-	walking chan struct{} // one walk at a time: they would only fight for the disk
+// Disk is the file system of the writable layers. Its zero value is not known.
+type Disk struct {
+	Major, Minor       uint64 // its device
+	Bytes              uint64 // its whole size
+	Inodes, InodesFree uint64
+}
 
-	mu   sync.Mutex // guards last and the entries
-	last map[string]*counted
+// Usage returns the last count of a container's writable layer. When there is
+// none it waits until ctx ends; one that is older than Options.UsageAge is
+// counted again in the background, so that nobody else waits for a walk.
+// ErrNotFound without a root.
+func (s *Store) Usage(ctx context.Context, containerID string) (Usage, error) {
+	c := s.usage.find(containerID)
+	if c == nil {
+		return Usage{}, fmt.Errorf("root of container %q: %w", containerID, ErrNotFound)
+	}
+	u := c.last.Load()
+	if u == nil || time.Since(u.At) > u.age {
+		s.usage.ask(c)
+	}
+	if u != nil {
+		return *u, nil
+	}
+	select {
+	case <-c.first:
+	case <-ctx.Done():
+	}
+	if u = c.last.Load(); u == nil {
+		return Usage{}, fmt.Errorf("usage of container %q is not counted yet", containerID)
+	}
+	return *u, nil
+}
+
+func (s *Store) hasRoot(containerID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.roots[containerID]
+	return r != nil && !r.pending
+}
+
+// usageCache remembers the last count of each container. One worker counts one
+// layer after the other, because walks would only fight for the disk; it ends
+// when there is nothing to count.
+type usageCache struct {
+	s    *Store
+	last sync.Map // container id to *counted
+
+	mu    sync.Mutex // guards the two below; never held while counting
+	queue []*counted
+	works bool // there is a worker
 }
 
 type counted struct {
-	bytes, inodes uint64
-	at            time.Time // zero: never
-	refreshing    bool
+	id    string
+	last  atomic.Pointer[Usage] // nil: never counted
+	asked atomic.Bool           // it is in the queue
+	first chan struct{}         // closed after the first try
+	tried sync.Once             // closes first
 }
 
-func newUsageCache(s *Store) *usageCache {
-	return &usageCache{s: s, walking: make(chan struct{}, 1), last: map[string]*counted{}}
+func newUsageCache(s *Store) *usageCache { return &usageCache{s: s} }
+
+// find returns the entry of a container that has a root, else nil.
+func (u *usageCache) find(id string) *counted {
+	if c, ok := u.last.Load(id); ok {
+		return c.(*counted)
+	}
+	if !u.s.hasRoot(id) {
+		return nil
+	}
+	c, _ := u.last.LoadOrStore(id, &counted{id: id, first: make(chan struct{})})
+	if !u.s.hasRoot(id) { // removed meanwhile: nobody else would forget it
+		u.forget(id)
+		return nil
+	}
+	return c.(*counted)
 }
 
-func (u *usageCache) get(id string) (bytes, inodes uint64, err error) {
-	u.mu.Lock()
-	c := u.last[id]
-	if c == nil {
-		c = &counted{}
-		u.last[id] = c
-	}
-	if c.at.IsZero() {
-		u.mu.Unlock()
-		err := u.count(id, c)
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		return c.bytes, c.inodes, err
-	}
-	if time.Since(c.at) > u.s.o.UsageAge && !c.refreshing && u.s.base.Err() == nil {
-		c.refreshing = true
-		u.s.work.Go(func() {
-			if err := u.count(id, c); err != nil {
-				u.s.log.Debug("count usage", "container", id, "error", err)
-			}
-		})
-	}
-	bytes, inodes = c.bytes, c.inodes
-	u.mu.Unlock()
-	return bytes, inodes, nil
-}
+func (u *usageCache) forget(id string) { u.last.Delete(id) }
 
-// maxCount bounds one walk.
-const maxCount = 30 * time.Second
-
-func (u *usageCache) count(id string, c *counted) error {
-	ctx, cancel := context.WithTimeout(u.s.base, maxCount)
-	defer cancel()
-	var bytes, inodes uint64
-	var err error
-	select {
-	case u.walking <- struct{}{}:
-		bytes, inodes, err = layer.Measure(ctx, filepath.Join(u.s.rootDir(id), "upper"))
-		<-u.walking
-	case <-ctx.Done():
-		err = ctx.Err()
+// ask has a layer counted soon.
+func (u *usageCache) ask(c *counted) {
+	if !c.asked.CompareAndSwap(false, true) {
+		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	c.refreshing = false
-	if err != nil {
-		return fmt.Errorf("usage of container %q: %w", id, err)
+	u.queue = append(u.queue, c)
+	if !u.works && u.s.base.Err() == nil {
+		u.works = true
+		u.s.work.Go(u.work)
 	}
-	c.bytes, c.inodes, c.at = bytes, inodes, time.Now()
+}
+
+// work counts until the queue is empty or the store closes.
+func (u *usageCache) work() {
+	for {
+		u.mu.Lock()
+		if len(u.queue) == 0 || u.s.base.Err() != nil {
+			u.works, u.queue = false, nil
+			u.mu.Unlock()
+			return
+		}
+		c := u.queue[0]
+		u.queue = u.queue[1:]
+		u.mu.Unlock()
+		if err := u.count(c); err != nil {
+			u.s.log.Debug("count usage", "container", c.id, "error", err)
+		}
+		c.asked.Store(false)
+		c.tried.Do(func() { close(c.first) })
+	}
+}
+
+// Limits of counting: one walk ends after maxCount; counting takes at most about
+// one hundredth of the time, because a layer that takes long is counted seldom.
+const (
+	maxCount   = 30 * time.Second
+	restFactor = 100
+	maxAge     = 5 * time.Minute
+)
+
+func (u *usageCache) count(c *counted) error {
+	ctx, cancel := context.WithTimeout(u.s.base, maxCount)
+	defer cancel()
+	upper := filepath.Join(u.s.rootDir(c.id), "upper")
+	n := &Usage{At: time.Now()}
+	var err error
+	n.Bytes, n.Inodes, err = layer.Measure(ctx, upper)
+	if err != nil {
+		return err
+	}
+	n.age = max(u.s.o.UsageAge, min(restFactor*time.Since(n.At), maxAge))
+	if n.Disk, err = diskOf(upper); err != nil {
+		return err
+	}
+	c.last.Store(n)
 	return nil
 }
 
-func (u *usageCache) forget(id string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.last, id)
+// diskOf asks for the file system that a directory is on.
+func diskOf(path string) (d Disk, err error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return d, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(path, &fs); err != nil {
+		return d, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	dev := uint64(st.Dev)
+	return Disk{
+		Major: dev>>8&0xfff | dev>>32&^0xfff, Minor: dev&0xff | dev>>12&^0xff&0xffffffff,
+		Bytes:  fs.Blocks * uint64(fs.Frsize),
+		Inodes: fs.Files, InodesFree: fs.Ffree,
+	}, nil
 }

@@ -36,8 +36,7 @@ type container struct {
 	decided *specs.Spec                 // between create and start of one daemon: saves reading it back
 	running atomic.Pointer[confinement] // what execs share, from the start or the first exec on
 
-	usage  sync.Mutex // guards sample
-	sample sample
+	gauge gauge // of what it uses, while it runs
 
 	snapshot atomic.Pointer[Container]
 }
@@ -75,13 +74,6 @@ func (p *Pods) confinement(c *container) (*confinement, error) {
 		c.running.Store(r)
 	}
 	return r, err
-}
-
-// sample is one reading of the CPU counter.
-type sample struct {
-	at    time.Time
-	usage uint64 // nanoseconds
-	cores uint64 // billionths of a core, from the reading before
 }
 
 func containerKey(pod string, m *cri.ContainerMetadata) string {

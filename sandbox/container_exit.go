@@ -87,6 +87,7 @@ func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 		c.process = nil
 	}
 	c.running.Store(nil)
+	c.gauge.close()
 	return err == nil
 }
 

@@ -37,6 +37,8 @@ type pod struct {
 	reaper     *process                         // PID 1 of the shared PID namespace, made by the first container that shares
 	limits     podLimits                        // as last updated; guarded by holders too
 
+	gauge gauge // of what it uses, while it is ready
+
 	snapshot atomic.Pointer[Pod]
 }
 

@@ -65,6 +65,7 @@ func (p *Pods) dismantle(ctx context.Context, s *pod) error {
 	if wasReady {
 		p.changePod(s, func(snap *Pod) { snap.Ready, snap.Pid = false, 0 }) // not ready from here on, however far it gets
 	}
+	s.gauge.close()
 	err := p.stopContainers(ctx, s)
 	if wasReady {
 		p.tellPodStopped(s) // after its containers' ends, as elsewhere

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"slipway/sandbox/cgroup"
 )
 
 // State is where a container is in its life:
@@ -74,22 +72,6 @@ type Container struct {
 	User       *cri.LinuxContainerUser
 	Resources  *cri.LinuxContainerResources // as they are in force
 	StopSignal cri.Signal
-}
-
-// Stats is what a container uses.
-type Stats struct {
-	Container *Container
-	At        time.Time
-	Cgroup    cgroup.Stats // units as documented there
-	NanoCores uint64       // CPU use since the last sample, in billionths of a core; 0 with one sample
-
-	Writable struct {
-		// Mountpoint is that of the images: the kubelet asks for the room on
-		// each one that it sees, and a container's own directory may be gone.
-		Mountpoint string
-		Bytes      uint64
-		Inodes     uint64
-	}
 }
 
 // ExecResult is what a command printed, each stream cut at 16 MiB, and its exit

@@ -242,8 +242,4 @@ func TestUnimplemented(t *testing.T) {
 	if status.Code(err) != codes.Unimplemented {
 		t.Errorf("CheckpointContainer: %v, want Unimplemented", err)
 	}
-	_, err = s.runtime.ListPodSandboxStats(s.ctx, nil)
-	if status.Code(err) != codes.Unimplemented {
-		t.Errorf("ListPodSandboxStats: %v, want Unimplemented", err)
-	}
 }

@@ -21,6 +21,8 @@ type fakePods struct {
 	containers []*sandbox.Container
 	spec       json.RawMessage
 	stats      map[string]*sandbox.Stats
+	podStats   []*sandbox.PodStats
+	details    []*sandbox.PodDetail
 	fail       error // of every request that does something
 	netErr     error
 	keeperErr  error
@@ -143,6 +145,37 @@ func (f *fakePods) Stats(_ context.Context, id string) (*sandbox.Stats, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("container %q: %w", id, sandbox.ErrNotFound)
+}
+
+func (f *fakePods) ListStats(_ context.Context, match func(*sandbox.Container) bool) (all []*sandbox.Stats) {
+	for _, c := range f.containers {
+		if s := f.stats[c.ID]; s != nil && match(c) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (f *fakePods) PodStats(_ context.Context, id string) (*sandbox.PodStats, error) {
+	for _, s := range f.podStats {
+		if s.Pod.ID == id {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("pod sandbox %q: %w", id, sandbox.ErrNotFound)
+}
+
+func (f *fakePods) ListPodStats(_ context.Context, match func(*sandbox.Pod) bool) (all []*sandbox.PodStats) {
+	for _, s := range f.podStats {
+		if match(s.Pod) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (f *fakePods) PodDetails(context.Context) ([]*sandbox.PodDetail, error) {
+	return f.details, f.fail
 }
 func (f *fakePods) Spec(string) (json.RawMessage, error) { return f.spec, nil }
 

@@ -38,6 +38,10 @@ type Pods interface {
 	Attach(ctx context.Context, id string, s sandbox.Streams) error
 	PortForward(ctx context.Context, podID string, port uint16, stream io.ReadWriteCloser) error
 	Stats(ctx context.Context, id string) (*sandbox.Stats, error)
+	ListStats(ctx context.Context, match func(*sandbox.Container) bool) []*sandbox.Stats
+	PodStats(ctx context.Context, id string) (*sandbox.PodStats, error)
+	ListPodStats(ctx context.Context, match func(*sandbox.Pod) bool) []*sandbox.PodStats
+	PodDetails(ctx context.Context) ([]*sandbox.PodDetail, error)
 	Spec(id string) (json.RawMessage, error)
 
 	NetworkStatus(ctx context.Context) error

@@ -34,19 +34,16 @@ func (s *runtimeService) StreamContainerStats(req *cri.StreamContainerStatsReque
 	})
 }
 
-// listStats leaves out what has ended, and whatever ends or breaks while it is
-// looked at: one container must not hide all others.
+// listStats leaves out what has ended.
 func (s *runtimeService) listStats(ctx context.Context, f *cri.ContainerStatsFilter) []*cri.ContainerStats {
-	var all []*cri.ContainerStats
-	for _, c := range s.pods.Containers() {
-		if c.State == sandbox.Exited || !statsMatches(f, c) {
-			continue
-		}
-		st, err := s.pods.Stats(ctx, c.ID)
-		if err != nil {
-			s.o.Log.DebugContext(ctx, "container left out of statistics", "container", c.ID, "error", err)
-			continue
-		}
+	return manyContainerStats(s.pods.ListStats(ctx, func(c *sandbox.Container) bool {
+		return c.State != sandbox.Exited && statsMatches(f, c)
+	}))
+}
+
+func manyContainerStats(from []*sandbox.Stats) []*cri.ContainerStats {
+	all := make([]*cri.ContainerStats, 0, len(from))
+	for _, st := range from {
 		all = append(all, containerStats(st))
 	}
 	return all
@@ -61,61 +58,21 @@ func containerStats(st *sandbox.Stats) *cri.ContainerStats {
 			Labels:      config.GetLabels(),
 			Annotations: config.GetAnnotations(),
 		},
-		Cpu:    cpuUsage(st),
-		Memory: memoryUsage(st),
-		Swap:   swapUsage(st),
-		WritableLayer: &cri.FilesystemUsage{
-			Timestamp:  nanos(st.At),
-			FsId:       &cri.FilesystemIdentifier{Mountpoint: st.Writable.Mountpoint},
-			UsedBytes:  value(st.Writable.Bytes),
-			InodesUsed: value(st.Writable.Inodes),
-		},
+		Cpu:           cpuUsage(&st.Cgroup, st.NanoCores),
+		Memory:        memoryUsage(&st.Cgroup),
+		Swap:          swapUsage(&st.Cgroup),
+		Io:            ioUsage(&st.Cgroup),
+		WritableLayer: writableUsage(st),
 	}
 }
 
-// cpuUsage leaves the rate out while there is none: the kubelet then computes
-// one from the counter.
-func cpuUsage(st *sandbox.Stats) *cri.CpuUsage {
-	if !st.Cgroup.CPU.Known {
-		return nil
-	}
-	u := &cri.CpuUsage{
-		Timestamp:            nanos(st.At),
-		UsageCoreNanoSeconds: value(uint64(st.Cgroup.CPU.Usage)),
-	}
-	if st.NanoCores != 0 {
-		u.UsageNanoCores = value(st.NanoCores)
-	}
-	return u
-}
-
-func memoryUsage(st *sandbox.Stats) *cri.MemoryUsage {
-	m := st.Cgroup.Memory
-	if !m.Known {
-		return nil
-	}
-	u := &cri.MemoryUsage{
-		Timestamp:       nanos(st.At),
-		WorkingSetBytes: value(m.WorkingSet),
-		UsageBytes:      value(m.Usage),
-		RssBytes:        value(m.RSS),
-		PageFaults:      value(m.Faults),
-		MajorPageFaults: value(m.MajorFaults),
-	}
-	if m.Limit != 0 {
-		u.AvailableBytes = value(m.Available)
-	}
-	return u
-}
-
-func swapUsage(st *sandbox.Stats) *cri.SwapUsage {
-	w := st.Cgroup.Swap
-	if !w.Known {
-		return nil
-	}
-	u := &cri.SwapUsage{Timestamp: nanos(st.At), SwapUsageBytes: value(w.Usage)}
-	if w.Limited {
-		u.SwapAvailableBytes = value(w.Available)
+// writableUsage has the time of the count; what is not counted yet is said to be
+// unknown now.
+func writableUsage(st *sandbox.Stats) *cri.FilesystemUsage {
+	w := st.Writable
+	u := &cri.FilesystemUsage{Timestamp: nanos(st.At), FsId: &cri.FilesystemIdentifier{Mountpoint: w.Mountpoint}}
+	if !w.At.IsZero() {
+		u.Timestamp, u.UsedBytes, u.InodesUsed = nanos(w.At), value(w.Bytes), value(w.Inodes)
 	}
 	return u
 }

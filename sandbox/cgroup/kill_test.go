@@ -138,15 +138,15 @@ func TestFreezeAndThaw(t *testing.T) {
 	if err := g.Freeze(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	before := mustStats(t, g).CPU.Usage
+	before := mustDetail(t, g).CPU.Usage
 	time.Sleep(50 * time.Millisecond)
-	if after := mustStats(t, g).CPU.Usage; after != before {
+	if after := mustDetail(t, g).CPU.Usage; after != before {
 		t.Errorf("a frozen group ran for %v", after-before)
 	}
 	if err := g.Thaw(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "running again", func() bool { return mustStats(t, g).CPU.Usage > before })
+	waitFor(t, "running again", func() bool { return mustDetail(t, g).CPU.Usage > before })
 }
 
 // Frozen from above, a v1 process cannot die: the error must say who stays, and
@@ -245,8 +245,8 @@ func TestChildKillsTheExecOnly(t *testing.T) {
 	if pids, err := child.Pids(); err != nil || len(pids) != 3 {
 		t.Errorf("exec: %v, %v", pids, err)
 	}
-	if s := mustStats(t, g); s.Tasks.Known && s.Tasks.Current != 4 {
-		t.Errorf("the container is charged for %d tasks, want 4", s.Tasks.Current)
+	if s := mustDetail(t, g); s.Threads.Known && s.Threads.N != 4 {
+		t.Errorf("the container is charged for %d tasks, want 4", s.Threads.N)
 	}
 	if err := child.Kill(context.Background()); err != nil {
 		t.Fatal(err)

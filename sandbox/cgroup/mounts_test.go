@@ -75,7 +75,7 @@ func TestCoveredMountIsLeftOut(t *testing.T) {
 		t.Error("the covered hierarchy is used")
 	}
 	g := mustCreate(t, tree, at+"/x")
-	if s := mustStats(t, g); s.Tasks.Known || !s.Memory.Known {
+	if s := mustDetail(t, g); s.Threads.Known || !s.Memory.Known {
 		t.Errorf("stats %+v", s)
 	}
 	if err := g.Remove(context.Background()); err != nil {

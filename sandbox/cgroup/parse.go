@@ -28,17 +28,3 @@ func readUint(d dir, file string) (uint64, error) {
 	}
 	return parseUint(text)
 }
-
-// parsePairs calls yield for each line "key number" of a flat keyed file; lines of
-// another form are not ours to judge.
-func parsePairs(text string, yield func(key string, n uint64)) {
-	for line := range strings.Lines(text) {
-		key, rest, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok {
-			continue
-		}
-		if n, err := strconv.ParseUint(rest, 10, 64); err == nil {
-			yield(key, n)
-		}
-	}
-}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -107,74 +106,6 @@ func fakeDir(t *testing.T, files map[string]string) dir {
 	return d
 }
 
-func TestReadV2(t *testing.T) {
-	d := fakeDir(t, map[string]string{
-		"cpu.stat":            "usage_usec 3000\nuser_usec 1000\nsystem_usec 2000\nnr_periods 7\nnr_throttled 2\nthrottled_usec 5\n",
-		"memory.current":      "1000\n",
-		"memory.max":          "5000\n",
-		"memory.stat":         "anon 300\nfile 600\ninactive_file 400\npgfault 11\npgmajfault 2\nslab_reclaimable odd\n",
-		"memory.events":       "low 0\nhigh 0\nmax 3\noom 1\noom_kill 4\noom_group_kill 0\n",
-		"memory.swap.current": "100\n",
-		"memory.swap.max":     "150\n",
-		"pids.current":        "6\n",
-		"io.stat":             "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n\nnonsense\n259:1 rbytes=9\n",
-	})
-	var got Stats
-	readV2(d, &got)
-	want := Stats{
-		CPU:    CPUStats{Known: true, Usage: 3 * time.Millisecond, User: time.Millisecond, System: 2 * time.Millisecond, Periods: 7, ThrottledPeriods: 2, Throttled: 5 * time.Microsecond},
-		Memory: MemoryStats{Known: true, Usage: 1000, WorkingSet: 600, RSS: 300, Limit: 5000, Available: 4400, Faults: 11, MajorFaults: 2, OOMKills: 4},
-		Swap:   SwapStats{Known: true, Usage: 100, Limited: true, Available: 50},
-		Tasks:  TaskStats{Known: true, Current: 6},
-		IO:     IOStats{Known: true, Devices: []IODevice{{Major: 8, ReadBytes: 1, WriteBytes: 2, Reads: 3, Writes: 4}, {Major: 259, Minor: 1, ReadBytes: 9}}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestReadV2Nothing(t *testing.T) {
-	var got Stats
-	readV2(fakeDir(t, map[string]string{"memory.stat": "anon 1\n", "pids.current": "many"}), &got)
-	if diff := cmp.Diff(Stats{}, got); diff != "" {
-		t.Errorf("an absent controller must read as unknown: %s", diff)
-	}
-}
-
-func TestReadV1(t *testing.T) {
-	d := fakeDir(t, map[string]string{
-		"memory.usage_in_bytes":                     "1000\n",
-		"memory.limit_in_bytes":                     "9223372036854771712\n",
-		"memory.memsw.limit_in_bytes":               "9223372036854771712\n",
-		"memory.stat":                               "cache 1\nrss 2\ntotal_rss 300\ntotal_inactive_file 1400\ntotal_pgfault 11\ntotal_pgmajfault 2\ntotal_swap 8\n",
-		"memory.oom_control":                        "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
-		"blkio.throttle.io_service_bytes_recursive": "8:0 Read 1\n8:0 Write 2\n8:0 Sync 9\n8:0 Total 3\nTotal 3\n",
-		"blkio.throttle.io_serviced_recursive":      "8:0 Read 5\n8:0 Write 6\nTotal 11\n",
-	})
-	var s Stats
-	s.Memory.readV1(d, &s.Swap)
-	s.IO.readV1(d)
-	want := Stats{
-		Memory: MemoryStats{Known: true, Usage: 1000, RSS: 300, Faults: 11, MajorFaults: 2, OOMKills: 3},
-		Swap:   SwapStats{Known: true, Usage: 8},
-		IO:     IOStats{Known: true, Devices: []IODevice{{Major: 8, ReadBytes: 1, WriteBytes: 2, Reads: 5, Writes: 6}}},
-	}
-	if diff := cmp.Diff(want, s); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestParsePressure(t *testing.T) {
-	got := parsePressure("some avg10=1.50 avg60=0.25 avg300=0.00 total=2000\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=1000\n")
-	want := Pressure{Known: true, Some: PressureLine{Avg10: 1.5, Avg60: 0.25, Total: 2 * time.Millisecond}, Full: PressureLine{Avg10: 0.5, Total: time.Millisecond}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if parsePressure("").Known {
-		t.Error("nothing read must be unknown")
-	}
-}
-
 func TestReadLargeFile(t *testing.T) {
 	text := strings.Repeat("4711\n", 5000)
 	got, err := fakeDir(t, map[string]string{"cgroup.procs": text}).read("cgroup.procs")
@@ -191,16 +122,6 @@ func FuzzParseMounts(f *testing.F) {
 		if err == nil && len(choose(all, mountBase)) > len(all) {
 			t.Error("chose more than there is")
 		}
-	})
-}
-
-func FuzzNumbers(f *testing.F) {
-	f.Add("8:0 rbytes=1\nsome avg10=1\nusage_usec 5\n")
-	f.Fuzz(func(t *testing.T, text string) { // must not panic on any content
-		parsePairs(text, func(string, uint64) {})
-		parsePressure(text)
-		var s IOStats
-		s.addV1(text, func(d *IODevice) (*uint64, *uint64) { return &d.Reads, &d.Writes })
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,9 @@ type Tree struct {
 	warned  sync.Map   // what was logged once: missing things by name
 
 	driver driver
+
+	held    atomic.Int64 // files that meters have open
+	buffers sync.Pool    // of *[]byte, to read statistics into
 }
 
 // New finds the hierarchies in the mount namespace of the caller. It opens each

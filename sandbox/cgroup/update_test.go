@@ -15,15 +15,6 @@ import (
 
 func itoa(n int) string { return fmt.Sprint(n) }
 
-func mustStats(t *testing.T, g *Group) Stats {
-	t.Helper()
-	s, err := g.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // memoryLimits is memory and memory+swap as they are; without swap accounting both are the first.
 func memoryLimits(t *testing.T, g *Group) (limit, total int64) {
 	t.Helper()
@@ -179,7 +170,13 @@ func TestOOMKillIsCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return oomKills(string(buf[:n]))
+		var kills uint64
+		eachPair(buf[:n], func(key []byte, n uint64) {
+			if string(key) == "oom_kill" {
+				kills = n
+			}
+		})
+		return kills
 	}
 	if n := count(); n != 0 {
 		t.Errorf("%d kills before", n)
@@ -189,8 +186,8 @@ func TestOOMKillIsCounted(t *testing.T) {
 	if n := count(); n != 1 {
 		t.Errorf("%d kills counted, want 1", n)
 	}
-	if n := mustStats(t, g).Memory.OOMKills; n != 1 {
-		t.Errorf("%d kills in the stats, want 1", n)
+	if n := mustDetail(t, g).OOMKills; n != (Number{1, true}) {
+		t.Errorf("%+v kills in the stats, want 1", n)
 	}
 }
 
@@ -207,8 +204,8 @@ func TestPidsLimit(t *testing.T) {
 	if err == nil {
 		t.Error("50 processes fitted into 10")
 	}
-	if s := mustStats(t, g); !s.Tasks.Known || s.Tasks.Current != 9 {
-		t.Errorf("tasks %+v, want the 9 that are left without their parent", s.Tasks)
+	if s := mustDetail(t, g); s.Threads != (Number{9, true}) || s.MaxThreads != (Number{10, true}) {
+		t.Errorf("%+v of %+v threads, want the 9 that are left without their parent", s.Threads, s.MaxThreads)
 	}
 }
 
@@ -219,18 +216,18 @@ func TestStatsGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	before := mustStats(t, g)
-	if !before.CPU.Known || !before.Memory.Known || !before.Tasks.Known {
+	before := mustDetail(t, g)
+	if !before.CPU.Known || !before.Memory.Known || !before.Threads.Known {
 		t.Fatalf("unknown parts: %+v", before)
 	}
 	_, out := start(t, g, []string{hogEnv + "=64"}, os.Args[0])
 	waitLine(t, out, "full")
-	after := mustStats(t, g)
+	after := mustDetail(t, g)
 	m := after.Memory
 	if m.RSS < 60<<20 || m.Usage < m.RSS || m.WorkingSet < 60<<20 || m.WorkingSet > m.Usage || m.Limit != 200<<20 || m.Available != m.Limit-m.WorkingSet {
 		t.Errorf("memory %+v", m)
 	}
-	if m.Faults <= before.Memory.Faults || after.CPU.Usage <= before.CPU.Usage || after.Tasks.Current == 0 || !after.Time.After(before.Time) {
+	if m.Faults <= before.Memory.Faults || after.CPU.Usage <= before.CPU.Usage || after.Threads.N == 0 || !after.Time.After(before.Time) {
 		t.Errorf("before %+v\nafter  %+v", before, after)
 	}
 	t.Logf("%+v", after)
@@ -250,8 +247,15 @@ func BenchmarkStats(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = g.Remove(context.Background()) }()
+	m, err := tree.Meter(g.Path())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	b.ReportAllocs()
+	b.ReportMetric(float64(m.open()), "syscalls/op")
 	for b.Loop() {
-		if _, err := g.Stats(); err != nil {
+		if _, err := m.Stats(); err != nil {
 			b.Fatal(err)
 		}
 	}
