@@ -41,6 +41,9 @@ type Options struct {
 	// SystemdCgroups: cgroups are made by systemd, as RuntimeConfig says.
 	SystemdCgroups bool
 
+	// Handlers are the names of the runtime handlers beside the default one.
+	Handlers []string
+
 	// Streams serves exec, attach and port-forward; without it they are
 	// Unimplemented. It is the caller's to close.
 	Streams *streaming.Server

@@ -51,13 +51,7 @@ func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*c
 			condition(cri.RuntimeReady, "KeeperNotReady", s.pods.KeeperStatus()),
 			condition(cri.NetworkReady, "NetworkPluginNotReady", s.pods.NetworkStatus(ctx)),
 		}},
-		RuntimeHandlers: []*cri.RuntimeHandler{{
-			Name: "", // the default
-			Features: &cri.RuntimeHandlerFeatures{
-				RecursiveReadOnlyMounts: s.o.Features.RecursiveReadOnlyMounts,
-				UserNamespaces:          s.o.Features.UserNamespaces,
-			},
-		}},
+		RuntimeHandlers: s.handlers(),
 		Features: &cri.RuntimeFeatures{
 			SupplementalGroupsPolicy:  s.o.Features.SupplementalGroupsPolicy,
 			UserNamespacesHostNetwork: s.o.Features.UserNamespaces,
@@ -69,11 +63,28 @@ func (s *runtimeService) Status(ctx context.Context, req *cri.StatusRequest) (*c
 	}
 	var err error
 	resp.Info, err = info(map[string]any{
-		"config":    s.o.Config(),
-		"cniconfig": s.pods.NetworkConfig(),
-		"golang":    runtime.Version(),
+		"config":     s.o.Config(),
+		"cniconfig":  s.pods.NetworkConfig(),
+		"golang":     runtime.Version(),
+		"goroutines": runtime.NumGoroutine(),
 	})
 	return resp, err
+}
+
+// handlers are the default one, "", and those of the configuration. They differ
+// in settings, and all can what this host can.
+func (s *runtimeService) handlers() []*cri.RuntimeHandler {
+	var all []*cri.RuntimeHandler
+	for _, name := range append([]string{""}, s.o.Handlers...) {
+		all = append(all, &cri.RuntimeHandler{
+			Name: name,
+			Features: &cri.RuntimeHandlerFeatures{
+				RecursiveReadOnlyMounts: s.o.Features.RecursiveReadOnlyMounts,
+				UserNamespaces:          s.o.Features.UserNamespaces,
+			},
+		})
+	}
+	return all
 }
 
 // condition is a part's readiness as the kubelet reads it.

@@ -90,3 +90,18 @@ func TestStatusVerbose(t *testing.T) {
 		t.Errorf("info is %v", got.GetInfo())
 	}
 }
+
+// The kubelet copies the handlers to its node, where RuntimeClasses find them.
+func TestHandlers(t *testing.T) {
+	s := &runtimeService{o: Options{Handlers: []string{"a", "b"}, Features: Features{UserNamespaces: true}}}
+	var names []string
+	for _, h := range s.handlers() {
+		names = append(names, h.GetName())
+		if !h.GetFeatures().GetUserNamespaces() || h.GetFeatures().GetRecursiveReadOnlyMounts() {
+			t.Errorf("%v", h)
+		}
+	}
+	if d := cmp.Diff([]string{"", "a", "b"}, names); d != "" {
+		t.Error(d)
+	}
+}

@@ -28,6 +28,10 @@ type shownConfig struct {
 	RegistryDir  string   `json:"registryDir"`
 	CgroupParent string   `json:"cgroupParent"`
 	LogLevel     string   `json:"logLevel"`
+
+	CDISpecDirs   []string `json:"cdiSpecDirs"`
+	StreamAddress string   `json:"streamAddress"`
+	Handlers      []string `json:"handlers"`
 }
 
 func (s *shared) shown() any {
@@ -41,6 +45,10 @@ func (s *shared) shown() any {
 		RegistryDir:  c.RegistryDir,
 		CgroupParent: c.CgroupParent,
 		LogLevel:     c.LogLevel,
+
+		CDISpecDirs:   c.CDISpecDirs,
+		StreamAddress: c.StreamAddress,
+		Handlers:      c.HandlerNames(),
 	}
 }
 

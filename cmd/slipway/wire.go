@@ -69,7 +69,7 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 	if err != nil {
 		return nil, fmt.Errorf("pods: %w", err)
 	}
-	if r.streams, err = streaming.Listen(streaming.Options{Log: log.With("room", "streams")}); err != nil {
+	if r.streams, err = streaming.Listen(streamOptions(c, log.With("room", "streams"))); err != nil {
 		return nil, err
 	}
 	r.server = server.New(server.Options{
@@ -80,6 +80,7 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 		Version:  version,
 		Config:   shown,
 		Features: features(ctx, c.Root, log),
+		Handlers: c.HandlerNames(),
 
 		SystemdCgroups: r.pods.CgroupDriver() == cgroup.Systemd,
 	})
@@ -111,7 +112,7 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		return nil, err
 	}
 	if host.AppArmor, err = sandbox.ProbeAppArmor(ctx); err != nil {
-		log.Warn("containers that ask for no other AppArmor profile get none", "error", err)
+		log.Warn("containers that ask for the default AppArmor profile are refused, and those that ask for none get none", "error", err)
 	}
 	noFile := &[2]uint64{}
 	if noFile[0], noFile[1], err = linux.FoundNoFile(); err != nil { // traced ourselves, or tracing is forbidden
@@ -129,6 +130,8 @@ func openPods(ctx context.Context, c conf.Config, images *imagestore.Store, netw
 		CgroupParent:        parent,
 		KeeperBinary:        keeper,
 		RejectAbsentSources: c.AbsentMountSources,
+		CDIDirs:             c.CDISpecDirs,
+		Handlers:            handlers(c.Handlers),
 		Host:                host,
 		NoFile:              noFile,
 		Images:              images,
@@ -179,6 +182,35 @@ func (r *rooms) close() error {
 	return errors.Join(errs...)
 }
 
+// streamOptions say where exec, attach and port-forward are served.
+func streamOptions(c conf.Config, log *slog.Logger) streaming.Options {
+	return streaming.Options{
+		Address:  c.StreamAddress,
+		Cert:     c.StreamTLSCert,
+		Key:      c.StreamTLSKey,
+		Idle:     time.Duration(c.StreamIdleTimeout),
+		Open:     time.Duration(c.StreamOpenTimeout),
+		Max:      c.StreamMax,
+		MaxOwner: c.StreamMaxPod,
+		Log:      log,
+	}
+}
+
+// handlers are the named configurations that RuntimeClasses choose.
+func handlers(named map[string]*conf.Handler) map[string]sandbox.Handler {
+	all := map[string]sandbox.Handler{}
+	for name, h := range named {
+		all[name] = sandbox.Handler{
+			WithoutDevices:  h.PrivilegedWithoutHostDevices,
+			AnyDevice:       h.PrivilegedAllDevicesAllowed,
+			SeccompProfile:  h.SeccompProfile,
+			AppArmorProfile: h.AppArmorProfile,
+			Ulimits:         ulimits(h.DefaultUlimits),
+		}
+	}
+	return all
+}
+
 // keeperBinary finds the other program of slipway: it lies beside this one.
 func keeperBinary() (string, error) {
 	self, err := os.Executable()
@@ -192,8 +224,12 @@ func keeperBinary() (string, error) {
 	return path, nil
 }
 
+// ulimits of none is empty, of nil is nil: nothing was said.
 func ulimits(limits []conf.Ulimit) []specs.POSIXRlimit {
-	var out []specs.POSIXRlimit
+	if limits == nil {
+		return nil
+	}
+	out := []specs.POSIXRlimit{}
 	for _, l := range limits {
 		out = append(out, specs.POSIXRlimit{Type: l.Type(), Soft: l.Soft, Hard: l.Hard})
 	}

@@ -3,11 +3,14 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"slipway/conf"
+	"slipway/sandbox"
+	"slipway/server/streaming"
 )
 
 func TestUlimits(t *testing.T) {
@@ -16,8 +19,46 @@ func TestUlimits(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if ulimits(nil) != nil {
-		t.Error("no limits became some")
+	if ulimits(nil) != nil || ulimits([]conf.Ulimit{}) == nil {
+		t.Error("nothing said and no limits are not the same")
+	}
+}
+
+// Every key of a handler and of streaming reaches its room.
+func TestWiredConfiguration(t *testing.T) {
+	c, err := conf.Load(writeConfig(t, `
+stream_address = "127.0.0.1:10010"
+stream_tls_cert = "/cert"
+stream_tls_key = "/key"
+stream_idle_timeout = "1h"
+stream_open_timeout = "5s"
+stream_max_sessions = 7
+stream_max_sessions_per_pod = 3
+[handlers.a]
+privileged_without_host_devices = true
+privileged_without_host_devices_all_devices_allowed = true
+seccomp_profile = "/p"
+apparmor_profile = "mine"
+default_ulimits = []
+[handlers.b]
+`), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := streamOptions(c, nil)
+	want := streaming.Options{
+		Address: "127.0.0.1:10010", Cert: "/cert", Key: "/key",
+		Idle: time.Hour, Open: 5 * time.Second, Max: 7, MaxOwner: 3,
+	}
+	if got != want {
+		t.Errorf("%+v", got)
+	}
+	all := map[string]sandbox.Handler{
+		"a": {WithoutDevices: true, AnyDevice: true, SeccompProfile: "/p", AppArmorProfile: "mine", Ulimits: []specs.POSIXRlimit{}},
+		"b": {},
+	}
+	if d := cmp.Diff(all, handlers(c.Handlers)); d != "" {
+		t.Error(d)
 	}
 }
 
