@@ -53,6 +53,7 @@ func (p *Pods) createContainer(ctx context.Context, c *container) (err error) {
 		u.run(ctx, &err)
 		if err != nil {
 			err = fmt.Errorf("create %s: %w", c.name(), err)
+			p.leftovers.left() // if something could not be undone
 		}
 	}()
 	if snap := c.pod.snapshot.Load(); !snap.Ready {

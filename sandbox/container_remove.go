@@ -51,7 +51,8 @@ func (p *Pods) removeContainer(ctx context.Context, c *container) error {
 	p.hideContainer(c)
 	p.freeName(containerKey(c.pod.id, c.config.GetMetadata()), c.id)
 	if err := p.discard(ctx, c, trash); err != nil {
-		p.log.Warn("a removed container leaves something behind; the next start takes it away", "container", c.id, "error", err)
+		p.log.Warn("a removed container leaves something behind; it is tried again", "container", c.id, "error", err)
+		p.leftovers.left()
 	}
 	return nil
 }

@@ -46,6 +46,7 @@ func Open(ctx context.Context, o Options) (*Pods, error) {
 		return nil, err
 	}
 	ends.deliver(p.exited)
+	p.leftovers.start(p.collect)
 	if p.o.Cgroups.OnReload(link.ctx, p.restoreLimits) {
 		p.restoreLimits() // what happened before
 	}

@@ -71,7 +71,8 @@ func (p *Pods) removePodRecords(s *pod) error {
 		return err
 	}
 	if err := os.RemoveAll(trash); err != nil {
-		p.log.Warn("the records of a removed pod sandbox are not all gone; the next start takes them away", "pod", s.id, "error", err)
+		p.log.Warn("the records of a removed pod sandbox are not all gone; it is tried again", "pod", s.id, "error", err)
+		p.leftovers.left()
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ type Pods struct {
 	attached attached // clients of running containers
 
 	background sync.WaitGroup // clean-up that outlives a request
+	leftovers  collector
 }
 
 // Limits of what goes on when its client has gone away.
@@ -193,7 +194,7 @@ func (p *Pods) SetPodCIDR(cidr string) { p.o.Network.SetPodCIDR(cidr) }
 // keeper, which ends by itself when it holds nothing.
 func (p *Pods) Close(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() { p.background.Wait(); close(done) }()
+	go func() { p.leftovers.end(); p.background.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-ctx.Done():

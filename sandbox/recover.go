@@ -52,7 +52,6 @@ func (p *Pods) recover(ctx context.Context, there []held) error {
 	}
 	wait.Wait()
 	p.dropUnknown(ctx, keeps)
-	p.later("leftovers", p.removeLeftovers)
 	return nil
 }
 
@@ -153,37 +152,6 @@ func (p *Pods) dropUnknown(ctx context.Context, keeps map[string]*held) {
 	}
 }
 
-// removeLeftovers takes away what our own directories hold and no record names.
-func (p *Pods) removeLeftovers(ctx context.Context) error {
-	var errs []error
-	for _, id := range p.o.Images.Containers() {
-		if !p.known(id) {
-			errs = append(errs, p.o.Images.RemoveRoot(ctx, id))
-		}
-	}
-	errs = append(errs, p.eachUnknown(filepath.Join(p.o.State, "io"), func(id string) error {
-		return os.RemoveAll(p.ioDir(id))
-	}))
-	errs = append(errs, p.eachUnknown(filepath.Join(p.o.State, "pods"), p.removeFiles))
-	errs = append(errs, p.finishRemovals(ctx))
-	return errors.Join(errs...)
-}
-
-func (p *Pods) eachUnknown(dir string, remove func(id string) error) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		if p.known(e.Name()) {
-			continue
-		}
-		errs = append(errs, remove(e.Name()))
-	}
-	return errors.Join(errs...)
-}
-
 // known: a pod or container of this id is there or is being made.
 func (p *Pods) known(id string) bool {
 	p.mu.RLock()
@@ -197,25 +165,4 @@ func (p *Pods) known(id string) bool {
 		}
 	}
 	return false
-}
-
-// finishRemovals goes on with removals that were cut off.
-func (p *Pods) finishRemovals(ctx context.Context) error {
-	entries, err := os.ReadDir(p.removingDir())
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		trash := filepath.Join(p.removingDir(), e.Name())
-		if path, ok := recordedGroup(trash, e.Name()); ok {
-			if err := p.killGroup(ctx, path); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			errs = append(errs, p.o.Images.RemoveRoot(ctx, e.Name()), os.RemoveAll(p.ioDir(e.Name())))
-		}
-		errs = append(errs, os.RemoveAll(trash))
-	}
-	return errors.Join(errs...)
 }
