@@ -22,12 +22,18 @@ func CheckContainer(cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxC
 	if err := checkImage(cfg.GetImage().GetImage()); err != nil {
 		return inField("image", err)
 	}
+	if err := checkProcess(cfg); err != nil {
+		return err
+	}
 	if _, err := LogPath(pod.GetLogDirectory(), cfg.GetLogPath()); err != nil {
 		return err
 	}
 	for i, m := range cfg.GetMounts() {
 		if err := checkMount(m); err != nil {
 			return invalid("mounts[%d].%w", i, err)
+		}
+		if image := m.GetImage().GetImage(); image != "" && checkImage(image) != nil {
+			return invalid("mounts[%d].image: %w", i, checkImage(image))
 		}
 		if asksUsers(pod.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()) &&
 			m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
@@ -38,9 +44,6 @@ func CheckContainer(cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxC
 		if err := checkDevice(d); err != nil {
 			return invalid("devices[%d].%w", i, err)
 		}
-	}
-	if _, err := parseCRISignal(cfg.GetStopSignal()); cfg.GetStopSignal() != 0 && err != nil {
-		return inField("stop_signal", err)
 	}
 	if err := CheckResources(cfg.GetLinux().GetResources()); err != nil {
 		return inField("linux.resources", err)
@@ -91,7 +94,13 @@ func checkSecurity(sc *runtimeapi.LinuxContainerSecurityContext, pod *runtimeapi
 			}
 		}
 	}
-	if _, err := seccompRequest(sc); err != nil {
+	if err := checkShared(options, pod.GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
+		return inField(field+".namespace_options", err)
+	}
+	if err := checkCapabilities(sc.GetCapabilities()); err != nil {
+		return inField(field, err)
+	}
+	if err := checkConfinement(sc); err != nil {
 		return inField(field, err)
 	}
 	_, err := UserOf(&runtimeapi.ContainerConfig{Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: sc}}, ImageConfig{})
