@@ -74,8 +74,43 @@ func checkLinuxPod(cfg *runtimeapi.PodSandboxConfig) error {
 	if options.GetPid() == runtimeapi.NamespaceMode_TARGET {
 		return invalid("linux.security_context.namespace_options.pid: TARGET is for containers")
 	}
+	if err := checkPodSecurity(cfg.GetLinux().GetSecurityContext()); err != nil {
+		return inField("linux.security_context", err)
+	}
+	if err := CheckResources(cfg.GetLinux().GetOverhead()); err != nil {
+		return inField("linux.overhead", err)
+	}
+	if err := CheckResources(cfg.GetLinux().GetResources()); err != nil {
+		return inField("linux.resources", err)
+	}
 	_, err := PodSysctls(cfg)
 	return inField("linux", err)
+}
+
+// checkPodSecurity checks what is said about the process of a pod. There is
+// none, so that no more than the form counts: a group without a user, which a
+// kubelet sends, is fine.
+func checkPodSecurity(sc *runtimeapi.LinuxSandboxSecurityContext) error {
+	asContainer := &runtimeapi.LinuxContainerSecurityContext{
+		SelinuxOptions: sc.GetSelinuxOptions(),
+		Seccomp:        sc.GetSeccomp(),
+		Apparmor:       sc.GetApparmor(),
+		//lint:ignore SA1019 old clients send it
+		SeccompProfilePath: sc.GetSeccompProfilePath(),
+		// A kubelet gives the groups of a pod to its containers as they are.
+		SupplementalGroups:       sc.GetSupplementalGroups(),
+		SupplementalGroupsPolicy: sc.GetSupplementalGroupsPolicy(),
+	}
+	if err := checkConfinement(asContainer); err != nil {
+		return err
+	}
+	for name, id := range map[string]*runtimeapi.Int64Value{"run_as_user": sc.GetRunAsUser(), "run_as_group": sc.GetRunAsGroup()} {
+		if err := checkID(id.GetValue()); err != nil {
+			return inField(name, err)
+		}
+	}
+	_, err := UserOf(&runtimeapi.ContainerConfig{Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: asContainer}}, ImageConfig{})
+	return err
 }
 
 // checkCgroupParent takes a cgroupfs path, with or without a slash in front, or
