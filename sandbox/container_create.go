@@ -135,6 +135,9 @@ func (p *Pods) specOf(ctx context.Context, c *container, img imagestore.Image, r
 		Seccomp:     profile,
 		CDI:         devices,
 	})
+	if rro := new(oci.RROUnsupportedError); errors.As(err, &rro) {
+		return nil, fmt.Errorf("%w: mount %q", ErrRecursiveReadonly, rro.Destination)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

@@ -19,6 +19,9 @@ var (
 	ErrImageVolume = errors.New("image volume")
 	// ErrSlow: a subscriber of events did not keep up.
 	ErrSlow = errors.New("too slow")
+	// ErrRecursiveReadonly: a recursive read-only mount is asked for, and this
+	// kernel has none.
+	ErrRecursiveReadonly = errors.New("no recursive read-only mounts")
 	// ErrTimeout: a command given to exec ran longer than it may.
 	ErrTimeout = errors.New("timed out")
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 
+	"slipway/imagestore"
 	"slipway/sandbox/program"
 )
 
@@ -17,8 +18,12 @@ func (p *Pods) useImages(ctx context.Context, c *container) error {
 			continue
 		}
 		img, err := p.o.Images.Get(ref)
+		var view imagestore.Root
 		if err == nil {
-			_, err = p.o.Images.UseView(ctx, img.ID, c.id)
+			view, err = p.o.Images.UseView(ctx, img.ID, c.id)
+		}
+		if err == nil {
+			err = hasPath(view, m.GetImageSubPath())
 		}
 		if err != nil {
 			return fmt.Errorf("%w: image volume at %q: %w", ErrImageVolume, m.GetContainerPath(), err)
@@ -27,6 +32,23 @@ func (p *Pods) useImages(ctx context.Context, c *container) error {
 			c.record.Volumes = map[string]string{}
 		}
 		c.record.Volumes[m.GetContainerPath()] = img.ID
+	}
+	return nil
+}
+
+// hasPath tells whether an image has what is to be mounted of it: a pod should
+// hear of a wrong path when its container is created.
+func hasPath(image imagestore.Root, path string) error {
+	if path == "" {
+		return nil
+	}
+	view, err := program.OpenView(programRoot(image))
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	if err := view.Has(path); err != nil {
+		return fmt.Errorf("image_sub_path %q: %w", path, err)
 	}
 	return nil
 }

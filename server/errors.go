@@ -33,6 +33,7 @@ var table = []struct {
 
 	// Before its own cause, which may be any of the others.
 	{is: sandbox.ErrImageVolume, code: codes.Unknown, prefix: "ImageVolumeMountFailed: "},
+	{is: sandbox.ErrRecursiveReadonly, code: codes.Unknown, prefix: "RROUnsupported: "},
 
 	{is: sandbox.ErrNotFound, code: codes.NotFound},
 	{is: sandbox.ErrExists, code: codes.AlreadyExists},

@@ -158,6 +158,7 @@ func TestAnswer(t *testing.T) {
 		{"credentials", live, wrap(imagestore.ErrDenied), codes.PermissionDenied, ""},
 		{"corrupt layer", live, wrap(imagestore.ErrCorrupt), codes.DataLoss, ""},
 		{"registry down", live, wrap(imagestore.ErrUnreachable), codes.Unknown, "RegistryUnavailable: start container"},
+		{"recursive read-only", live, wrap(fmt.Errorf("%w: %w", sandbox.ErrInvalid, sandbox.ErrRecursiveReadonly)), codes.Unknown, "RROUnsupported: start container"},
 		{"image volume", live, wrap(fmt.Errorf("%w: %w", sandbox.ErrImageVolume, imagestore.ErrNotFound)), codes.Unknown, "ImageVolumeMountFailed: start container"},
 		{"own limit", live, wrap(context.DeadlineExceeded), codes.DeadlineExceeded, ""},
 		{"own limit of a registry", live, errors.Join(imagestore.ErrUnreachable, context.DeadlineExceeded), codes.Unknown, "RegistryUnavailable: "},

@@ -37,6 +37,19 @@ func OpenView(r Root) (*View, error) {
 // Close unmounts the root.
 func (v *View) Close() { linux.CloseAll(v.root) }
 
+// Has tells whether there is something at a path. Links are followed inside the
+// root only. Error: fs.ErrNotExist.
+func (v *View) Has(path string) error {
+	s, err := linux.NewTree(v.root).Find(path, linux.Want{Any: true})
+	if errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("%q: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return err
+	}
+	return linux.Close(s.Fd)
+}
+
 // Read reads a regular file, at most limit bytes. The root is hostile: links
 // are followed inside it only, a FIFO or a device is refused, and nothing is
 // ever waited for. Errors: fs.ErrNotExist when it is not there; ErrInvalid when

@@ -111,3 +111,25 @@ func readOnce(r Root, path string, limit int64) ([]byte, error) {
 	defer v.Close()
 	return v.Read(path, limit)
 }
+
+func TestViewHas(t *testing.T) {
+	root := image(t)
+	low := root.Lower[0]
+	os.Symlink("../../../../usr/etc", low+"/etc/inside")
+	os.Symlink("/proc/self", low+"/etc/outside")
+	os.Symlink("loop", low+"/etc/loop")
+	os.WriteFile(low+"/etc/file", nil, 0o600)
+	v, err := OpenView(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for path, want := range map[string]error{
+		"etc": nil, "etc/file": nil, "/etc/inside": nil, "etc/outside": fs.ErrNotExist, "none": fs.ErrNotExist,
+		"etc/file/below": fs.ErrNotExist, "etc/loop": unix.ELOOP, "../../../../../../work": fs.ErrNotExist,
+	} {
+		if err := v.Has(path); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+}
