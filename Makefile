@@ -20,7 +20,8 @@ GO_BUILD := go build -trimpath -buildvcs=$(VCS) -ldflags '-s -w'
 RACE := ./cni/... ./conf/... ./imagestore/... ./oci/... ./sandbox/logfile/... ./sandbox/seccomp/... ./sandbox/wire/... ./server/...
 
 FUZZTIME ?= 30s
-KILLS ?= 1000
+KILLS ?= 200
+STEPS ?= 100000
 CRITEST_FLAGS ?=
 DEMO_FLAGS ?=
 
@@ -76,9 +77,9 @@ integration: $(TOOLS)/.light build cni ## client tests against a real daemon, an
 	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/cri/... ./test/crash
 
 .PHONY: crash
-crash: $(TOOLS)/.light build cni ## kill daemon and keeper KILLS times (1000)
+crash: $(TOOLS)/.light build cni ## kill at every step and KILLS times (200) at random, fail every step
 	@mkdir -p $(REPORTS)
-	SLIPWAY_CRASH_KILLS=$(KILLS) $(TOOLS)/gotestsum --format standard-verbose --junitfile $(REPORTS)/crash.xml -- -count=1 -timeout 60m ./test/crash
+	SLIPWAY_CRASH_KILLS=$(KILLS) SLIPWAY_CRASH_STEPS=$(STEPS) SLIPWAY_CRASH_FAULTS=$(STEPS) $(TOOLS)/gotestsum --format standard-verbose --junitfile $(REPORTS)/crash.xml -- -count=1 -timeout 60m ./test/crash
 
 .PHONY: critest
 critest: $(TOOLS)/.critest build cni ## upstream CRI conformance (CRITEST_FLAGS: see go run ./test/cri/critest -h)

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
 	"slipway/test/node"
 )
 
@@ -166,11 +164,10 @@ func (f *field) retry(what string, call func(*node.Clients) error) bool {
 
 // pull removes and pulls an image, again and again.
 func (f *field) pull(ctx context.Context) {
-	image := &cri.ImageSpec{Image: "registry.k8s.io/e2e-test-images/nginx:1.14-2"}
 	for ctx.Err() == nil {
 		_ = f.retry("pull", func(c *node.Clients) error {
-			_, err := c.Images.PullImage(context.Background(), image, nil, nil)
+			_, err := c.Images.PullImage(context.Background(), otherImage, nil, nil)
 			return err
-		}) && f.retry("remove image", func(c *node.Clients) error { return c.Images.RemoveImage(context.Background(), image) })
+		}) && f.retry("remove image", func(c *node.Clients) error { return c.Images.RemoveImage(context.Background(), otherImage) })
 	}
 }

@@ -41,6 +41,10 @@ var operations = []struct {
 	name string
 	do   func(*life) error
 }{
+	{"PullImage", func(l *life) error {
+		_, err := l.n.Images.PullImage(context.Background(), otherImage, nil, nil)
+		return err
+	}},
 	{"RunPodSandbox", func(l *life) (err error) {
 		l.pod, err = l.n.Runtime.RunPodSandbox(context.Background(), l.cfg, "")
 		return err
@@ -67,7 +71,11 @@ var operations = []struct {
 	{"RemoveContainer", func(l *life) error { return l.n.Runtime.RemoveContainer(context.Background(), l.id) }},
 	{"StopPodSandbox", func(l *life) error { return l.n.Runtime.StopPodSandbox(context.Background(), l.pod) }},
 	{"RemovePodSandbox", func(l *life) error { return l.n.Runtime.RemovePodSandbox(context.Background(), l.pod) }},
+	{"RemoveImage", func(l *life) error { return l.n.Images.RemoveImage(context.Background(), otherImage) }},
 }
+
+// otherImage is pulled and removed while pods come and go.
+var otherImage = &cri.ImageSpec{Image: "registry.k8s.io/e2e-test-images/nginx:1.14-2"}
 
 // start starts the container, or finds that it was: the answer was lost, or the
 // keeper died over it and the container says so.
@@ -235,4 +243,45 @@ func (l *life) struck(k int, victim string, do func(*life) error) error {
 		}
 	}
 	return err
+}
+
+// TestEveryStepOfRecovery kills a daemon before every step that it takes to
+// find again what runs, and leaves half done, after both processes had died.
+func TestEveryStepOfRecovery(t *testing.T) {
+	n := lab.NewGated(t)
+	l := newLife(n, 1)
+	for _, op := range operations[:5] { // up to a container that runs
+		if err := op.do(l); err != nil {
+			t.Fatalf("%s: %v", op.name, err)
+		}
+	}
+	cut := 0
+	for k := 0; ; k++ {
+		killBoth(n)
+		seen := 0
+		n.Gate.Watch(func(e gate.Event) syscall.Errno {
+			if seen++; seen == k+1 {
+				_ = syscall.Kill(e.Pid, syscall.SIGKILL) // the whole process of this thread
+			}
+			return 0
+		})
+		n.StartCut()
+		n.Gate.Watch(nil)
+		_ = n.Daemon.Kill()
+		n.Start()
+		if err := l.exec("echo hi", "hi"); err != nil {
+			t.Fatalf("killed before step %d of a start: %v", k+1, err)
+		}
+		if seen <= k {
+			break
+		}
+		cut++
+	}
+	t.Logf("%d steps", cut)
+	l.lost = true
+	for _, op := range operations[5:] {
+		if err := op.do(l); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
 }

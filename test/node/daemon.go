@@ -30,6 +30,18 @@ func (n *Node) Start() {
 	n.Connect()
 }
 
+// StartCut starts a daemon that may be killed before it listens.
+func (n *Node) StartCut() {
+	n.T.Helper()
+	args, err := n.Setup.Slipway()
+	must(n.T, err)
+	args, env, err := n.Gate.Command(args)
+	must(n.T, err)
+	if d, err := n.Setup.Start(context.Background(), args, env); err == nil {
+		n.Daemon = d
+	}
+}
+
 // Connect makes new clients, as after a start of the daemon.
 func (n *Node) Connect() {
 	n.T.Helper()
