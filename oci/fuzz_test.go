@@ -1,12 +1,8 @@
 package oci
 
 import (
-	"path"
-	"slices"
-	"strings"
 	"testing"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -38,85 +34,6 @@ func FuzzContainer(f *testing.F) {
 			return
 		}
 		in.Image = ImageConfig{User: user, WorkingDir: dir, Volumes: map[string]struct{}{volume: {}}, Cmd: []string{"sh"}}
-		req, err := UserOf(in.Container, in.Image)
-		if err != nil {
-			return
-		}
-		if in.User, err = LookupUser(strings.NewReader(hostilePasswd), strings.NewReader(hostileGroup), req); err != nil {
-			return
-		}
-		paths, err := VolumePaths(in.Image, in.Container)
-		if err != nil {
-			return
-		}
-		for _, p := range paths {
-			in.Volumes = append(in.Volumes, Volume{Source: "/v", Destination: p})
-		}
-		if _, err := StopSignal(in.Container, in.Image); err != nil {
-			return
-		}
-		s, err := Container(in)
-		if err != nil {
-			return
-		}
-		checkInvariants(t, in, s)
+		specOfFuzzed(t, in)
 	})
-}
-
-func checkInvariants(t *testing.T, in ContainerInput, s *specs.Spec) {
-	t.Helper()
-	sc := in.Container.GetLinux().GetSecurityContext()
-	clean := func(what, p string) {
-		if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0) {
-			t.Errorf("%s %q", what, p)
-		}
-	}
-	clean("cwd", s.Process.Cwd)
-	for _, m := range s.Mounts {
-		clean("destination", m.Destination)
-		if m.Type == "bind" {
-			clean("source", m.Source)
-		}
-		if m.Type != "proc" && m.Destination == "/proc" && m.Source != "/proc" || strings.HasPrefix(m.Destination, "/proc/self") {
-			t.Errorf("mount %+v", m)
-		}
-	}
-	for _, d := range s.Linux.Devices {
-		clean("device", d.Path)
-	}
-	for _, str := range slices.Concat(s.Process.Args, s.Process.Env) {
-		if strings.ContainsRune(str, 0) {
-			t.Errorf("NUL in %q", str)
-		}
-	}
-	if s.Process.User.UID > maxID || s.Process.User.GID > maxID {
-		t.Errorf("user %+v", s.Process.User)
-	}
-	for _, c := range slices.Concat(s.Process.Capabilities.Bounding, s.Process.Capabilities.Ambient, s.Process.Capabilities.Inheritable) {
-		if !slices.Contains(in.Host.Capabilities, c) {
-			t.Errorf("%s is not the runtime's to give", c)
-		}
-	}
-	asked := sc.GetPrivileged() || len(sc.GetCapabilities().GetAddCapabilities())+len(sc.GetCapabilities().GetAddAmbientCapabilities()) > 0
-	if !asked {
-		for _, c := range s.Process.Capabilities.Bounding {
-			if !slices.Contains(defaultCapabilities, c) {
-				t.Errorf("%s was not asked for", c)
-			}
-		}
-	}
-	if !sc.GetPrivileged() {
-		if first := s.Linux.Resources.Devices[0]; first.Allow || first.Access != "rwm" {
-			t.Errorf("first device rule %+v", first)
-		}
-		if len(in.Container.GetDevices()) == 0 && len(s.Linux.Devices) > 0 {
-			t.Errorf("devices %v", s.Linux.Devices)
-		}
-		if kind := sc.GetSeccomp(); kind != nil && kind.GetProfileType() != runtimeapi.SecurityProfile_Unconfined && s.Linux.Seccomp == nil {
-			t.Error("a profile was asked for and is missing")
-		}
-	}
-	if sc.GetNoNewPrivs() != s.Process.NoNewPrivileges || sc.GetReadonlyRootfs() != s.Root.Readonly {
-		t.Error("no_new_privs or readonly_rootfs differs")
-	}
 }
