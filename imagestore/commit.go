@@ -64,6 +64,7 @@ func (s *Store) commit(ctx context.Context, f *found, layers []string) (Image, e
 		s.mu.Unlock()
 	}
 	err := s.setNames(f)
+	s.settler.add()
 	s.mu.Lock()
 	s.publish()
 	s.mu.Unlock()

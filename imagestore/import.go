@@ -44,6 +44,9 @@ func (s *Store) Import(ctx context.Context, r io.Reader) ([]Image, error) {
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	images, err := s.commitAll(ctx, list, from)
+	if err == nil {
+		err = s.settler.settle() // no registry could give it again
+	}
 	if err != nil {
 		return nil, fmt.Errorf("import: %w", err)
 	}

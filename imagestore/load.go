@@ -23,6 +23,9 @@ func (s *Store) load(ctx context.Context) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
+	if err := s.settler.open(); err != nil {
+		return err
+	}
 	if err := s.loadTrash(); err != nil {
 		return err
 	}
@@ -86,6 +89,10 @@ func (s *Store) loadLayers() error {
 			s.quarantine(filepath.Join(s.layersDir(), e.Name()), err)
 			continue
 		}
+		if l.Boot != "" {
+			s.loadUnsettled(l)
+			continue
+		}
 		s.layers[l.key] = l
 	}
 	return nil
@@ -104,8 +111,14 @@ func (s *Store) loadRefs(ctx context.Context) error {
 			return err
 		}
 		if strings.HasPrefix(e.Name(), "image-") {
-			if err := s.loadImage(filepath.Join(s.refsDir(), e.Name())); err != nil {
-				s.quarantine(filepath.Join(s.refsDir(), e.Name()), err)
+			path := filepath.Join(s.refsDir(), e.Name())
+			err := s.loadImage(path)
+			if errors.Is(err, errUnsettled) {
+				s.log.Warn("image removed", "path", path, "reason", err)
+				err = blob.Remove(path)
+			}
+			if err != nil {
+				s.quarantine(path, err)
 			}
 		}
 	}
@@ -147,6 +160,9 @@ func (s *Store) loadImage(path string) error {
 		return errors.New("not the layers of its configuration")
 	}
 	for _, key := range i.Layers {
+		if s.unsettled[key] {
+			return errUnsettled
+		}
 		if s.layers[key] == nil {
 			return fmt.Errorf("layer %q: %w", key, fs.ErrNotExist)
 		}

@@ -57,6 +57,8 @@ type layerRecord struct {
 	RootOpaque   bool   `json:"rootOpaque"`
 	Bytes        uint64 `json:"bytes"`
 	Inodes       uint64 `json:"inodes"`
+	// Boot is the id of the boot in which it was unpacked, until it is synced.
+	Boot string `json:"boot,omitempty"`
 }
 
 // rootRecord is containers/<id>/root.json.

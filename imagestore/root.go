@@ -167,10 +167,9 @@ func (s *Store) makeRoot(id string, r *rootRecord, attributes string) (err error
 	if err := writeRecord(filepath.Join(tmp, rootFile), r); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, s.rootDir(id)); err != nil {
-		return err
-	}
-	return blob.SyncDir(s.containersDir())
+	// Not synced: a power cut ends the container, and what it leaves of a root
+	// is removed like any other that nobody knows.
+	return os.Rename(tmp, s.rootDir(id))
 }
 
 // Root describes the root of a container that NewRoot made, also after a

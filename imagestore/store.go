@@ -33,6 +33,10 @@ type Store struct {
 	pulls *group[Image]
 	fetch *group[string] // layers by chain id; the value is a layer key, held
 	trash *trash
+	boot  string // of this kernel; "" if it does not tell
+
+	settler   *settler
+	unsettled map[string]bool // layers that load has removed, by key
 
 	// disk is held while names, blobs and layers come and go as files, so that
 	// what is collected and what is committed never cross. Small I/O only: no
@@ -78,7 +82,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		client: registry.New(registry.Options{Dir: o.RegistryDir, Log: o.Log, Idle: o.Idle}),
 		images: map[string]*image{}, names: map[string]*nameRecord{},
 		layers: map[string]*layerDir{}, roots: map[string]*root{},
+		boot: bootID(), unsettled: map[string]bool{},
 	}
+	s.settler = &settler{s: s, pending: map[*layerDir]struct{}{}}
 	if err := s.choosePlatform(); err != nil {
 		return nil, err
 	}
@@ -90,17 +96,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.load(ctx); err != nil {
 		s.end()
 		s.work.Wait()
+		_ = s.settler.close()
 		return nil, fmt.Errorf("open image store %q: %w", o.Root, err)
 	}
 	return s, nil
 }
 
-// Close cancels what goes on and waits for it. What could not be removed in
-// time is removed by the next Open.
+// Close cancels what goes on and waits for it, and until what was pulled is on
+// the disk. What could not be removed in time is removed by the next Open.
 func (s *Store) Close() error {
 	s.end()
 	s.work.Wait()
-	return nil
+	return s.settler.close()
 }
 
 func (s *Store) choosePlatform() error {

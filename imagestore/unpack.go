@@ -188,12 +188,13 @@ func (u *unpacking) inherit(ctx context.Context, dir string, i int, info layer.I
 	return layer.Inherit(ctx, filepath.Join(dir, treeName), info.Implied, lower)
 }
 
-// commitLayer gives a layer its final name once every byte of it is on the
-// disk, and holds it.
+// commitLayer gives a layer its final name, and holds it. Until every byte of
+// it is on the disk its record says so; see settler.
 func (s *Store) commitLayer(ctx context.Context, dir, key string, r layerRecord) (string, error) {
+	r.Boot = s.boot
 	err := writeRecord(filepath.Join(dir, layerFile), r)
-	if err == nil {
-		err = blob.SyncFS(dir)
+	if err == nil && s.boot == "" {
+		err = blob.SyncFS(s.settler.fs)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -212,14 +213,15 @@ func (s *Store) commitLayer(ctx context.Context, dir, key string, r layerRecord)
 		return key, nil
 	}
 	s.mu.Unlock()
-	if err := blob.Rename(dir, filepath.Join(s.layersDir(), key)); err != nil {
+	if err := os.Rename(dir, filepath.Join(s.layersDir(), key)); err != nil {
 		s.discard(dir, s.removingDir())
-		s.discard(filepath.Join(s.layersDir(), key), s.removingDir())
 		return "", err
 	}
+	l := &layerDir{layerRecord: r, key: key, refs: 1}
 	s.mu.Lock()
-	s.layers[key] = &layerDir{layerRecord: r, key: key, refs: 1}
+	s.layers[key] = l
 	s.mu.Unlock()
+	s.settler.add(l)
 	return key, nil
 }
 

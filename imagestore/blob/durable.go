@@ -13,8 +13,9 @@ import (
 // Whoever opens a directory of records removes such leftovers.
 const TmpPrefix = ".tmp-"
 
-// WriteFile puts data at path, whole or not at all, also across a power cut:
-// temporary file, fsync, rename, fsync of the directory. Mode 0600.
+// WriteFile puts data at path, whole or not at all, whenever this process dies:
+// temporary file, rename. It is not synced, so a power cut may lose or tear it,
+// and whoever reads it must be able to tell. Mode 0600.
 func WriteFile(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, TmpPrefix+"*")
@@ -27,30 +28,13 @@ func WriteFile(path string, data []byte) (err error) {
 		}
 	}()
 	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
 	if err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return SyncDir(dir)
-}
-
-// Rename moves a file or tree to its final name and syncs both directories.
-func Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	if err := SyncDir(filepath.Dir(to)); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(from))
+	return os.Rename(f.Name(), path)
 }
 
 // Remove removes a file; one that is not there is removed already. It is not
@@ -75,16 +59,12 @@ func SyncDir(dir string) error {
 	return nil
 }
 
-// SyncFS makes everything on the file system of dir durable. One call for a
-// layer costs a fifth of an fsync per file.
-func SyncFS(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
+// SyncFS makes everything on the file system of d durable. One call for a
+// layer costs a fifth of an fsync per file. It tells of every error since d was
+// opened, or since the last call; keep d open.
+func SyncFS(d *os.File) error {
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("sync file system of %q: %w", dir, err)
+		return fmt.Errorf("sync file system of %q: %w", d.Name(), err)
 	}
 	return nil
 }
