@@ -92,7 +92,7 @@ func referencePlugins(t *testing.T, bin string) {
 		t.Errorf("no gateway in %s", full.Result)
 	}
 	for _, at := range []string{"10.88.7.2:80", "10.88.7.1:8081", "127.0.0.1:8081"} {
-		if got := ask(t, at); got != "pod1" {
+		if got := realAsk(t, at); got != "pod1" {
 			t.Errorf("%s answers %q, want %q", at, got, "pod1")
 		}
 	}
@@ -190,7 +190,7 @@ func serve(l net.Listener, text string) {
 	}
 }
 
-func ask(t *testing.T, at string) string {
+func realAsk(t *testing.T, at string) string {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", at, 30*time.Second)
 	if err != nil {

@@ -53,30 +53,66 @@ func hostFrame(is4, snat bool) frame {
 	return f
 }
 
-// forward makes the ports lead to the pod. With snat, connections from the
-// pod to itself and from 127.0.0.1 come from the host's address, since the
-// answers would not find their way otherwise.
-func forward(id string, pod netip.Addr, ports []mapping, snat bool) error {
+// hostMasq says which connections to host ports come from the host's address,
+// since their answers would not find their way otherwise.
+type hostMasq struct {
+	on   bool
+	mark uint32 // 0: those of the pod to itself and of 127.0.0.1, as they leave
+	all  bool   // with a mark: all, not only those of the pod's subnet and 127.0.0.1
+}
+
+// forward makes the ports lead to the pod.
+func forward(id string, pod netip.Prefix, ports []mapping, masq hostMasq) error {
+	addr := pod.Addr()
 	var add []message
-	to, comment := hostChain(pod.Is4(), hostPorts), hostComment(id)
-	for _, m := range forFamily(ports, pod.Is4()) {
-		var match []byte
+	to, comment := hostChain(addr.Is4(), hostPorts), hostComment(id)
+	for _, m := range forFamily(ports, addr.Is4()) {
+		match := port(m.number, uint16(m.HostPort))
 		if m.hostIP.IsValid() && !m.hostIP.IsUnspecified() {
-			match = address(destination, single(m.hostIP), is)
+			match = join(address(destination, single(m.hostIP), is), match)
 		}
-		add = append(add, to.rule(comment, match, port(m.number, uint16(m.HostPort)),
-			redirect(netip.AddrPortFrom(pod, uint16(m.ContainerPort)))))
-	}
-	if snat {
-		leave := hostChain(pod.Is4(), hostMasquerading)
-		self := address(destination, single(pod), is)
-		add = append(add, leave.rule(comment, address(source, single(pod), is), self, masqueradeIt()))
-		if pod.Is4() {
-			localhost := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			add = append(add, leave.rule(comment, address(source, single(localhost), is), self, masqueradeIt()))
+		for _, who := range masq.marked(pod) {
+			add = append(add, to.rule(comment, match, who, setMark(masq.mark)))
 		}
+		add = append(add, to.rule(comment, match, redirect(netip.AddrPortFrom(addr, uint16(m.ContainerPort)))))
 	}
-	return withRules(func(r *rules) error { return r.applyIn(hostFrame(pod.Is4(), snat), add...) })
+	leave := hostChain(addr.Is4(), hostMasquerading)
+	for _, who := range masq.leaving(addr) {
+		add = append(add, leave.rule(comment, who, address(destination, single(addr), is), masqueradeIt()))
+	}
+	return withRules(func(r *rules) error { return r.applyIn(hostFrame(addr.Is4(), masq.on), add...) })
+}
+
+func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+
+// marked are the matches of those that get the mark on their way in.
+func (m hostMasq) marked(pod netip.Prefix) [][]byte {
+	switch {
+	case m.mark == 0:
+		return nil
+	case m.all:
+		return [][]byte{nil}
+	}
+	who := [][]byte{address(source, pod, is)}
+	if pod.Addr().Is4() {
+		who = append(who, address(source, single(localhost()), is))
+	}
+	return who
+}
+
+// leaving are the matches of those that are masqueraded on their way out.
+func (m hostMasq) leaving(pod netip.Addr) [][]byte {
+	switch {
+	case !m.on:
+		return nil
+	case m.mark != 0:
+		return [][]byte{hasMark(m.mark)}
+	}
+	who := [][]byte{address(source, single(pod), is)}
+	if pod.Is4() {
+		who = append(who, address(source, single(localhost()), is))
+	}
+	return who
 }
 
 // forFamily leaves out the ports of an address of the other family.

@@ -39,15 +39,20 @@ func load(base, offset, size uint32) []byte {
 }
 
 // masked keeps the first bits of what was loaded.
-func masked(size uint32, bits int) []byte {
+func masked(size uint32, first int) []byte {
 	mask := make([]byte, size)
-	for i := range bits {
+	for i := range first {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
+	return bits(mask, make([]byte, size))
+}
+
+// bits computes (loaded AND mask) XOR flip.
+func bits(mask, flip []byte) []byte {
 	return expression("bitwise",
 		number(unix.NFTA_BITWISE_SREG, unix.NFT_REG_1), number(unix.NFTA_BITWISE_DREG, unix.NFT_REG_1),
-		number(unix.NFTA_BITWISE_LEN, size),
-		value(unix.NFTA_BITWISE_MASK, mask), value(unix.NFTA_BITWISE_XOR, make([]byte, size)))
+		number(unix.NFTA_BITWISE_LEN, uint32(len(mask))),
+		value(unix.NFTA_BITWISE_MASK, mask), value(unix.NFTA_BITWISE_XOR, flip))
 }
 
 // Where the addresses are in the header of a family.
@@ -96,6 +101,18 @@ func from(ifName string) []byte {
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, ifName)
 	return join(meta(unix.NFT_META_IIFNAME), is(name))
+}
+
+// setMark sets a bit of the packet's mark, hasMark matches it.
+func setMark(bit uint32) []byte {
+	keep, set := binary.NativeEndian.AppendUint32(nil, ^bit), binary.NativeEndian.AppendUint32(nil, bit)
+	return join(meta(unix.NFT_META_MARK), bits(keep, set),
+		expression("meta", number(unix.NFTA_META_KEY, unix.NFT_META_MARK), number(unix.NFTA_META_SREG, unix.NFT_REG_1)))
+}
+
+func hasMark(bit uint32) []byte {
+	b := binary.NativeEndian.AppendUint32(nil, bit)
+	return join(meta(unix.NFT_META_MARK), bits(b, make([]byte, 4)), is(b))
 }
 
 // toThisHost matches packets to an address of the host.

@@ -17,8 +17,11 @@ import (
 // portmap is the plugin of that name: ports of the host lead to the pod.
 type portmap struct {
 	portmapConf
-	snat bool
+	masq hostMasq
 }
+
+// defaultMarkBit is the reference's; 14 and 15 are Kubernetes'.
+const defaultMarkBit = 13
 
 type portmapConf struct {
 	Capabilities map[string]bool `json:"capabilities"` // the ports are told only when asked for
@@ -27,12 +30,12 @@ type portmapConf struct {
 	SNAT         *bool    `json:"snat"`
 	ConditionsV4 []string `json:"conditionsV4"` // not done here: rule text of the nft program
 	ConditionsV6 []string `json:"conditionsV6"`
-	MarkMasqBit  *int     `json:"markMasqBit"` // nf_tables rules need no mark
+	MarkMasqBit  *int     `json:"markMasqBit"` // the last two mean something to iptables only
 	MasqAll      bool     `json:"masqAll"`
 }
 
 func parsePortmap(data []byte) (*portmap, error) {
-	p := &portmap{snat: true}
+	p := &portmap{}
 	known := slices.Concat(everyPlugin, []string{"backend", "snat", "conditionsV4", "conditionsV6", "markMasqBit", "masqAll"})
 	if err := decode(`plugin "portmap"`, data, known, &p.portmapConf); err != nil {
 		return nil, err
@@ -44,21 +47,35 @@ func parsePortmap(data []byte) (*portmap, error) {
 	}{
 		{"backend other than nftables", p.Backend != nil && !named},
 		{"conditions", len(p.ConditionsV4)+len(p.ConditionsV6) > 0},
-		// They mean something to iptables only, which the plugin would choose.
-		{"markMasqBit without the nftables backend", p.MarkMasqBit != nil && !named},
-		{"masqAll without the nftables backend", p.MasqAll && !named},
 	} {
 		if f.asks {
 			return nil, fmt.Errorf(`%w: plugin "portmap": %s`, ErrUnsupported, f.what)
 		}
 	}
-	if p.MarkMasqBit != nil && (*p.MarkMasqBit < 0 || *p.MarkMasqBit > 31) {
-		return nil, fmt.Errorf("markMasqBit %d is not 0 to 31", *p.MarkMasqBit)
+	bit := defaultMarkBit
+	if p.MarkMasqBit != nil {
+		bit = *p.MarkMasqBit
 	}
-	if p.SNAT != nil {
-		p.snat = *p.SNAT
+	if bit < 0 || bit > 31 {
+		return nil, fmt.Errorf("markMasqBit %d is not 0 to 31", bit)
 	}
+	p.masq = p.choose(named, 1<<bit)
 	return p, nil
+}
+
+// choose decides who is masqueraded. The reference's backends differ: by
+// nf_tables the pod itself and 127.0.0.1, by iptables, which it prefers when
+// none is named, the pod's whole subnet, by a mark. Without the latter a pod
+// gets no answer from its neighbour's host port where the kernel does not show
+// bridged packets to the rules.
+func (p *portmap) choose(named bool, mark uint32) hostMasq {
+	switch {
+	case p.SNAT != nil && !*p.SNAT:
+		return hostMasq{}
+	case named:
+		return hostMasq{on: true}
+	}
+	return hostMasq{on: true, mark: mark, all: p.MasqAll}
 }
 
 func (*portmap) name() string { return "portmap" }
@@ -120,15 +137,15 @@ func (p *portmap) add(_ context.Context, c *call) error {
 	for _, pod := range podAddresses(c.result, c.pod.IfName) {
 		// route_localnet makes the host's own 127.0.0.1 lead out, and in: the
 		// rule against the latter comes first.
-		if bridge := bridgeOf(c.result); p.snat && pod.Is4() && bridge != "" {
+		if bridge := bridgeOf(c.result); p.masq.on && pod.Addr().Is4() && bridge != "" {
 			if err := letLocalhostOut(bridge); err != nil {
 				return fmt.Errorf("host ports on 127.0.0.1: %w", err)
 			}
 		}
-		if err := forward(c.pod.ID, pod, ports, p.snat); err != nil {
+		if err := forward(c.pod.ID, pod, ports, p.masq); err != nil {
 			return fmt.Errorf("host ports to %s: %w", pod, err)
 		}
-		if err := forgetFlows(ports, pod.Is4()); err != nil {
+		if err := forgetFlows(ports, pod.Addr().Is4()); err != nil {
 			c.net.log.Warn("old connections to host ports not forgotten", "pod", c.pod.ID, "error", err)
 		}
 	}
@@ -149,11 +166,11 @@ func (p *portmap) check(_ context.Context, c *call) error {
 	}
 	return withRules(func(r *rules) error {
 		for _, pod := range podAddresses(c.result, c.pod.IfName) {
-			n, err := r.count(equals(hostComment(c.pod.ID)), hostChain(pod.Is4(), hostPorts))
+			n, err := r.count(equals(hostComment(c.pod.ID)), hostChain(pod.Addr().Is4(), hostPorts))
 			if err != nil {
 				return err
 			}
-			if want := len(forFamily(ports, pod.Is4())); n < want {
+			if want := len(forFamily(ports, pod.Addr().Is4())); n < want {
 				return fmt.Errorf("%d rules for %d host ports to %s", n, want, pod)
 			}
 		}
@@ -161,8 +178,9 @@ func (p *portmap) check(_ context.Context, c *call) error {
 	})
 }
 
-// podAddresses are the first address of each family that is the pod's.
-func podAddresses(r *types100.Result, ifName string) (out []netip.Addr) {
+// podAddresses are the first address of each family that is the pod's, with
+// its subnet.
+func podAddresses(r *types100.Result, ifName string) (out []netip.Prefix) {
 	for _, ip := range r.IPs {
 		if i := ip.Interface; i != nil && *i >= 0 && *i < len(r.Interfaces) &&
 			(r.Interfaces[*i].Name != ifName || r.Interfaces[*i].Sandbox == "") {
@@ -170,9 +188,10 @@ func podAddresses(r *types100.Result, ifName string) (out []netip.Addr) {
 		}
 		a, ok := netip.AddrFromSlice(ip.Address.IP)
 		a = a.Unmap()
-		same := func(b netip.Addr) bool { return b.Is4() == a.Is4() }
+		ones, _ := ip.Address.Mask.Size()
+		same := func(b netip.Prefix) bool { return b.Addr().Is4() == a.Is4() }
 		if ok && !slices.ContainsFunc(out, same) {
-			out = append(out, a)
+			out = append(out, netip.PrefixFrom(a, ones))
 		}
 	}
 	return out
