@@ -66,7 +66,7 @@ func (p *Pods) readyPods(match func(*Pod) bool) []*pod {
 // members says which containers, and which cgroup parents, belong to which pods.
 type members struct {
 	containers map[string][]*container // by pod, oldest first; those that have not ended
-	parents    map[string]int          // pods that name this cgroup parent
+	parents    map[string]int          // ready pods whose containers are right below this cgroup
 }
 
 // members looks once for all pods.
@@ -79,7 +79,7 @@ func (p *Pods) members() members {
 	defer p.mu.RUnlock()
 	for _, s := range p.pods {
 		if s.snapshot.Load().Ready {
-			in.parents[s.config.GetLinux().GetCgroupParent()]++
+			in.parents[p.cgroupAbove(s)]++
 		}
 	}
 	return in
@@ -131,12 +131,15 @@ func (p *Pods) podUse(s *pod, in members) (cgroup.Stats, error) {
 
 // ownParent is the cgroup of the pod alone, if there is one.
 func (p *Pods) ownParent(s *pod, in members) (string, error) {
-	named := s.config.GetLinux().GetCgroupParent()
-	if named == "" || in.parents[named] > 1 {
-		return "", fmt.Errorf("%q: %w", named, errSharedParent)
+	parent := p.cgroupAbove(s)
+	if s.config.GetLinux().GetCgroupParent() == "" || in.parents[parent] > 1 {
+		return "", fmt.Errorf("%q: %w", parent, errSharedParent)
 	}
-	return path.Dir(p.cgroupPath(s, s.id)), nil
+	return parent, nil
 }
+
+// cgroupAbove is the cgroup that the pod's containers are in.
+func (p *Pods) cgroupAbove(s *pod) string { return path.Dir(p.cgroupPath(s, s.id)) }
 
 // processes counts those of running containers.
 func (p *Pods) processes(all []*container) cgroup.Number {
