@@ -36,7 +36,8 @@ type container struct {
 	decided *specs.Spec                 // between create and start of one daemon: saves reading it back
 	running atomic.Pointer[confinement] // what execs share, from the start or the first exec on
 
-	gauge gauge // of what it uses, while it runs
+	gauge gauge               // of what it uses, while it runs
+	seat  lazy[*cgroup.Group] // its cgroup as commands join it, while it runs
 
 	snapshot atomic.Pointer[Container]
 }
@@ -104,7 +105,7 @@ func (c *container) describe() *Container {
 	r := c.record
 	snap := &Container{
 		ID: c.id, PodID: c.pod.id, Config: c.config,
-		ImageID: r.ImageID, ImageRef: r.ImageRef,
+		ImageID: r.ImageID, ImageRef: r.ImageRef, VolumeImages: r.Volumes,
 		State: Created, CreatedAt: unixNano(r.Created),
 		LogPath:    r.LogPath,
 		User:       &cri.LinuxContainerUser{Uid: r.User.UID, Gid: r.User.GID, SupplementalGroups: r.User.Groups},

@@ -58,6 +58,10 @@ type Container struct {
 
 	ImageID  string // digest of the image's configuration: sha256:...
 	ImageRef string // repo digest, or the id if the image has none
+	// VolumeImages are the ids of the images that are mounted as volumes, by the
+	// path in the container as it was requested. A kubelet keeps images that it
+	// finds in use here.
+	VolumeImages map[string]string
 
 	State      State
 	CreatedAt  time.Time

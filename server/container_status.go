@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
+	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/sandbox"
@@ -65,7 +67,7 @@ func containerStatus(c *sandbox.Container) *cri.ContainerStatus {
 		Message:     c.Message,
 		Labels:      c.Config.GetLabels(),
 		Annotations: c.Config.GetAnnotations(),
-		Mounts:      c.Config.GetMounts(),
+		Mounts:      statusMounts(c),
 		LogPath:     c.LogPath,
 		StopSignal:  c.StopSignal,
 	}
@@ -76,6 +78,25 @@ func containerStatus(c *sandbox.Container) *cri.ContainerStatus {
 		st.User = &cri.ContainerUser{Linux: c.User}
 	}
 	return st
+}
+
+// statusMounts are the mounts as requested, but for images that are volumes: a
+// kubelet looks for their ids when it removes images that nobody uses.
+func statusMounts(c *sandbox.Container) []*cri.Mount {
+	mounts := c.Config.GetMounts()
+	if len(c.VolumeImages) == 0 {
+		return mounts
+	}
+	mounts = slices.Clone(mounts)
+	for i, m := range mounts {
+		id, ok := c.VolumeImages[m.GetContainerPath()]
+		if !ok || m.GetImage() == nil {
+			continue
+		}
+		mounts[i] = proto.Clone(m).(*cri.Mount)
+		mounts[i].Image.Image = id
+	}
+	return mounts
 }
 
 // givenImage is the image as its user wrote it. The kubelet creates containers

@@ -246,3 +246,21 @@ func TestInParts(t *testing.T) {
 		}
 	}
 }
+
+// A kubelet keeps images that it finds in use by their ids, however they were
+// named.
+func TestImageVolumesAreShownById(t *testing.T) {
+	c := sampleContainer(ctrA, podA, sandbox.Running)
+	c.Config.Mounts = append(c.Config.Mounts, &cri.Mount{ContainerPath: "/tool/", Image: &cri.ImageSpec{Image: "tool:1"}, ImageSubPath: "bin"})
+	c.VolumeImages = map[string]string{"/tool/": imgA}
+	want := []*cri.Mount{
+		{ContainerPath: "/dev/termination-log", HostPath: "/var/lib/kubelet/pods/u1/term"},
+		{ContainerPath: "/tool/", Image: &cri.ImageSpec{Image: imgA}, ImageSubPath: "bin"},
+	}
+	if d := cmp.Diff(want, containerStatus(c).GetMounts(), protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+	if asked := c.Config.Mounts[1].GetImage().GetImage(); asked != "tool:1" {
+		t.Errorf("the request was changed: %q", asked)
+	}
+}

@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"runtime"
+	"strings"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway/sandbox"
 )
 
 const (
@@ -38,9 +42,16 @@ func (s *runtimeService) RuntimeConfig(context.Context, *cri.RuntimeConfigReques
 
 // UpdateRuntimeConfig hands on the addresses that this node's pods get.
 func (s *runtimeService) UpdateRuntimeConfig(_ context.Context, req *cri.UpdateRuntimeConfigRequest) (*cri.UpdateRuntimeConfigResponse, error) {
-	if cidr := req.GetRuntimeConfig().GetNetworkConfig().GetPodCidr(); cidr != "" {
-		s.pods.SetPodCIDR(cidr)
+	cidrs := req.GetRuntimeConfig().GetNetworkConfig().GetPodCidr()
+	if cidrs == "" {
+		return &cri.UpdateRuntimeConfigResponse{}, nil
 	}
+	for cidr := range strings.SplitSeq(cidrs, ",") {
+		if _, err := netip.ParsePrefix(strings.TrimSpace(cidr)); err != nil {
+			return nil, fmt.Errorf("update runtime config: pod_cidr: %q is not an address range: %w", cidr, sandbox.ErrInvalid)
+		}
+	}
+	s.pods.SetPodCIDR(cidrs)
 	return &cri.UpdateRuntimeConfigResponse{}, nil
 }
 
