@@ -188,28 +188,34 @@ func (p *Pods) execProgram(c *container, cmd []string, tty bool, f *files, e *ex
 	if conf.filter != nil {
 		b.Filter, b.FilterFlags = conf.filter.Program, conf.filter.Flags
 	}
-	g, err := p.group(c)
-	if err != nil {
+	if b.Cgroup, err = p.execCgroup(c, e, f); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
-	defer g.Close()
-	join := g
+	return b, nil
+}
+
+// execCgroup makes the command's cgroup. What it is joined by stays open for the
+// next command: a probe comes each second.
+func (p *Pods) execCgroup(c *container, e *execution, f *files) (program.Cgroup, error) {
+	g, err := c.seat.get(func() (*cgroup.Group, error) { return p.group(c) })
+	if err != nil {
+		return program.Cgroup{}, err
+	}
 	switch child, err := g.Child(e.name); {
 	case err == nil:
-		e.group, join = child, child
+		e.group = child
+		into, procs, err := child.Seat()
+		return program.Cgroup{Into: into, Procs: procs}, err
 	case !errors.Is(err, cgroup.ErrUnsupported):
-		return nil, fmt.Errorf("cgroup: %w", err)
+		c.seat.drop(g)
+		return program.Cgroup{}, err
 	}
-	into, procs, err := join.Join()
-	if err != nil {
-		return nil, fmt.Errorf("cgroup: %w", err)
-	}
+	into, procs, err := g.Join()
 	f.other = append(f.other, procs...)
 	if into >= 0 {
 		f.add(into)
 	}
-	b.Cgroup = program.Cgroup{Into: into, Procs: procs}
-	return b, nil
+	return program.Cgroup{Into: into, Procs: procs}, err
 }
 
 // devpts is where the container's terminals come from: as it was mounted, or,
@@ -257,12 +263,7 @@ func (e *execution) end() {
 		_ = linux.Close(e.pidfd)
 	}
 	if e.group != nil {
-		if pids, err := e.group.Pids(); err == nil && len(pids) == 0 {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			_ = e.group.Remove(ctx) // else it goes with the container's
-		}
-		e.group.Close()
+		_, _ = e.group.Dismiss() // else it goes with the container's
 	}
 }
 

@@ -88,6 +88,7 @@ func (p *Pods) end(c *container, e exitRecord) (recorded bool) {
 	}
 	c.running.Store(nil)
 	c.gauge.close()
+	c.seat.close()
 	return err == nil
 }
 

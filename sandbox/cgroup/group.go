@@ -21,9 +21,10 @@ type Group struct {
 
 	dirs []dir // as tree.all; a zero dir where the group is not in that hierarchy
 
-	mu     sync.Mutex // guards the two below
+	mu     sync.Mutex // guards what follows
 	users  int        // methods at work: dirs stay open until the last has ended
 	closed bool
+	seats  []int // as dirs: opened by the first Seat, -1 where the group is not
 }
 
 func newGroup(t *Tree, path string) *Group {
@@ -76,6 +77,7 @@ func (g *Group) Close() error {
 }
 
 func (g *Group) closeDirs() {
+	g.closeSeats(g.seats)
 	for _, d := range g.dirs {
 		if d.File != nil {
 			_ = d.Close() // O_PATH: nothing to lose

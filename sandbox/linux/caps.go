@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,13 +68,13 @@ func HeldCaps() (CapSet, error) {
 
 // LastCap is the highest capability that this kernel knows; every one up to it
 // has to be dropped from a bounding set, whether this program knows it or not.
-func LastCap() int {
+var LastCap = sync.OnceValue(func() int {
 	last := 0
-	for n := 0; n < 64; n++ {
+	for n := range 64 {
 		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err != nil {
 			break
 		}
 		last = n
 	}
 	return last
-}
+})
