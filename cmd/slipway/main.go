@@ -30,6 +30,7 @@ func commands() []command {
 	return []command{
 		{"serve", "", "run the daemon", serve},
 		{"import", "FILE...", "load images from tars into the running daemon", importImages},
+		{"check", "", "show what this host offers to pods, and what is missing for what", check},
 		{"config", "default|dump|check", "show the default settings, show those in force, or check the file", configure},
 		{"version", "", "show the version", showVersion},
 	}

@@ -24,12 +24,7 @@ const stopTime = 10 * time.Second
 // serve runs the daemon until ctx ends.
 func serve(ctx context.Context, std streams, flags *flag.FlagSet, args []string) error {
 	s := newSettings(flags)
-	s.add(flags, "listen", "listen", "`ADDRESS` of the CRI socket, unix:///PATH")
-	s.add(flags, "root", "root", "`DIR` of images, containers and records")
-	s.add(flags, "state", "state", "`DIR` of sockets and mount points, which a reboot may empty")
-	s.add(flags, "cni-conf-dir", "cni_conf_dir", "`DIR` of network configurations")
-	s.addList(flags, "cni-bin-dir", "cni_bin_dirs", "`DIR` of network plugins")
-	s.add(flags, "registry-dir", "registry_dir", "`DIR` of mirrors and certificates, HOST/hosts.toml")
+	s.addPlaces(flags)
 	s.add(flags, "log-level", "log_level", "`LEVEL`: debug, info, warn or error")
 	if err := parse(flags, args); err != nil {
 		return err

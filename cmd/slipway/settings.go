@@ -38,6 +38,16 @@ func (s *settings) addList(flags *flag.FlagSet, name, key, usage string) {
 	})
 }
 
+// addPlaces makes the flags that say where things are.
+func (s *settings) addPlaces(flags *flag.FlagSet) {
+	s.add(flags, "listen", "listen", "`ADDRESS` of the CRI socket, unix:///PATH")
+	s.add(flags, "root", "root", "`DIR` of images, containers and records")
+	s.add(flags, "state", "state", "`DIR` of sockets and mount points, which a reboot may empty")
+	s.add(flags, "cni-conf-dir", "cni_conf_dir", "`DIR` of network configurations")
+	s.addList(flags, "cni-bin-dir", "cni_bin_dirs", "`DIR` of network plugins")
+	s.add(flags, "registry-dir", "registry_dir", "`DIR` of mirrors and certificates, HOST/hosts.toml")
+}
+
 // load reads the files and lays the flags over them. It does not validate.
 func (s *settings) load() (conf.Config, error) {
 	path := s.file
