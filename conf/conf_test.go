@@ -84,6 +84,7 @@ socket_group = "wheel"
 log_level = "debug"
 log_format = "json"
 cni_conf_dir = "/c"
+cni_native = false
 cni_bin_dirs = [ # two
   "/d", # one
   "/e",

@@ -20,6 +20,7 @@ type Config struct {
 	LogFormat          string   `toml:"log_format"`   // text, json
 	CNIConfDir         string   `toml:"cni_conf_dir"`
 	CNIBinDirs         []string `toml:"cni_bin_dirs"`
+	CNINative          bool     `toml:"cni_native"`
 	NetNSDir           string   `toml:"netns_dir"`
 	RegistryDir        string   `toml:"registry_dir"`
 	SandboxImage       string   `toml:"sandbox_image"`
@@ -56,6 +57,7 @@ func Default() Config {
 		LogFormat:    "text",
 		CNIConfDir:   "/etc/cni/net.d",
 		CNIBinDirs:   []string{"/opt/cni/bin", "/usr/lib/cni"},
+		CNINative:    true,
 		NetNSDir:     "/run/netns",
 		RegistryDir:  "/etc/slipway/certs.d",
 		SandboxImage: "registry.k8s.io/pause:3.10.2",

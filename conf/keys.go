@@ -64,6 +64,12 @@ func keys() []key {
 			check: func(c *Config) error { return checkBinDirs(c.CNIBinDirs) },
 		},
 		{
+			name:  "cni_native",
+			doc:   "Do the work of the plugins bridge, host-local, portmap and loopback in this\nprocess, when a configuration names no others; with false, or for what needs\nthe programs (iptables by name, vlans), plugins are run. Pods that run are\ndetached by who attached them.",
+			field: func(c *Config) any { return &c.CNINative },
+			check: func(*Config) error { return nil },
+		},
+		{
 			name:  "netns_dir",
 			doc:   "Where the pods' network namespaces are pinned, as slipway-<pod id>. The\ndefault is where \"ip netns\" finds them.",
 			field: func(c *Config) any { return &c.NetNSDir },

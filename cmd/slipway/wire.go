@@ -60,6 +60,7 @@ func open(ctx context.Context, c conf.Config, log *slog.Logger, shown func() any
 		ConfDir:  c.CNIConfDir,
 		BinDirs:  c.CNIBinDirs,
 		CacheDir: filepath.Join(c.Root, "cni"),
+		Native:   c.CNINative,
 		Log:      log.With("room", "network"),
 	})
 	if err != nil {
