@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -115,7 +116,23 @@ func mergeResources(old, set *cri.LinuxContainerResources) *cri.LinuxContainerRe
 		merged.HugepageLimits = nil // a list is replaced, not added to
 	}
 	proto.Merge(merged, set)
+	if set.GetMemoryLimitInBytes() != 0 && set.GetMemorySwapLimitInBytes() == 0 {
+		merged.MemorySwapLimitInBytes = movedSwap(old, set.GetMemoryLimitInBytes())
+	}
 	return merged
+}
+
+// movedSwap is the limit of memory and swap together when only that of memory
+// moves: how much may be swapped stays as it was. 0 is none of its own.
+func movedSwap(old *cri.LinuxContainerResources, limit int64) int64 {
+	total, before := old.GetMemorySwapLimitInBytes(), old.GetMemoryLimitInBytes()
+	switch {
+	case total <= 0 || before <= 0:
+		return total
+	case limit < 0 || limit > math.MaxInt64-(total-before):
+		return -1
+	}
+	return limit + total - before
 }
 
 // ReopenLog goes on in a new file at the container's log path: whoever rotates

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type Gate struct {
 	group *Group
 	child int // its end
+	close sync.Once
 	conn  *net.UnixConn
 	stop  context.CancelCauseFunc
 	done  chan struct{}
@@ -85,8 +87,10 @@ func (t *Gate) Close() error {
 	if t == nil {
 		return nil
 	}
-	_ = unix.Close(t.child)
-	t.stop(errGateClosed)
+	t.close.Do(func() {
+		_ = unix.Close(t.child)
+		t.stop(errGateClosed)
+	})
 	<-t.done
 	if errors.Is(t.err, errGateClosed) {
 		return nil

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if mib, err := strconv.Atoi(os.Getenv(hogEnv)); err == nil {
 		hog(min(mib, 256))
 	}
+	if os.Getenv(gateEnv) != "" {
+		comeToGate()
+	}
 	os.Exit(m.Run())
 }
 

@@ -60,27 +60,27 @@ func propertiesV2(read current) ([]systemd.Property, error) {
 		}
 		props = append(props, systemd.Property{Name: set.property, Value: mask})
 	}
-	return props, addOther(&props, read)
+	return addOther(props, read)
 }
 
 // addOther adds what is set only where somebody has asked for it: older versions
 // of systemd do not know the names.
-func addOther(props *[]systemd.Property, read current) error {
+func addOther(props []systemd.Property, read current) ([]systemd.Property, error) {
 	text, err := optional(read, "memory", "memory.zswap.max")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if n, err := parseUint(text); err == nil && n != systemd.Infinity {
-		*props = append(*props, systemd.Property{Name: "MemoryZSwapMax", Value: n})
+		props = append(props, systemd.Property{Name: "MemoryZSwapMax", Value: n})
 	}
 	if text, err = optional(read, "io", "io.weight"); err != nil {
-		return err
+		return nil, err
 	}
 	first, _, _ := strings.Cut(text, "\n")
 	if n, err := parseUint(strings.TrimPrefix(first, "default ")); err == nil && n != 100 {
-		*props = append(*props, systemd.Property{Name: "IOWeight", Value: n})
+		props = append(props, systemd.Property{Name: "IOWeight", Value: n})
 	}
-	return nil
+	return props, nil
 }
 
 // propertiesV1 does so for v1, where systemd also writes the device rules.

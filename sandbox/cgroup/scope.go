@@ -47,7 +47,11 @@ func (g *Group) register(ctx context.Context, pid int) error {
 		{Name: "MemoryAccounting", Value: true},
 		{Name: "TasksAccounting", Value: true},
 	}, limits...)
+	keep := g.overwritten()
 	if err := g.tree.driver.units.StartScope(ctx, unit, pid, props); err != nil {
+		return err
+	}
+	if err := g.keep(keep); err != nil {
 		return err
 	}
 	pids, err := g.pids()
@@ -60,12 +64,34 @@ func (g *Group) register(ctx context.Context, pid int) error {
 	return nil
 }
 
-// overwritten are the files that systemd writes and cannot be told the value of
-// exactly: a quota is kept in whole percent, memory.oom.group not at all.
-var overwritten = []setting{
-	{controller: "cpu", file: "cpu.max"},
-	{controller: "memory", file: "memory.oom.group"},
-	{controller: "cpu", file: "cpu.idle"},
+// overwritten reads the files of a v2 group that systemd writes and cannot be told
+// the value of exactly: a quota is kept in whole percent, memory.oom.group not at
+// all. keep writes them again.
+func (g *Group) overwritten() []setting {
+	if !g.tree.v2 {
+		return nil
+	}
+	var found []setting
+	for _, s := range []setting{
+		{controller: "cpu", file: "cpu.max"},
+		{controller: "cpu", file: "cpu.idle"},
+		{controller: "memory", file: "memory.oom.group"},
+	} {
+		if s.value = g.text(s.controller, s.file); s.value != "" {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+func (g *Group) keep(settings []setting) error {
+	var errs []error
+	for _, s := range settings {
+		if d, ok := g.at(s.controller); ok && g.text(s.controller, s.file) != s.value {
+			errs = append(errs, wrapSetting("keep", s, d.write(s.file, s.value)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tellSystemd makes the properties of a registered scope what the files say.
@@ -78,19 +104,9 @@ func (g *Group) tellSystemd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var keep []setting
-	for _, s := range overwritten {
-		if s.value = g.text(s.controller, s.file); s.value != "" && g.tree.v2 {
-			keep = append(keep, s)
-		}
-	}
+	keep := g.overwritten()
 	err = g.tree.driver.units.SetProperties(ctx, unit, props)
-	for _, s := range keep {
-		if d, ok := g.at(s.controller); ok && g.text(s.controller, s.file) != s.value {
-			err = errors.Join(err, wrapSetting("keep", s, d.write(s.file, s.value)))
-		}
-	}
-	return err
+	return errors.Join(err, g.keep(keep))
 }
 
 // endScope has systemd forget the scope before its directory goes: of one that

@@ -137,12 +137,8 @@ func (m *Manager) connect(ctx context.Context) (*link, error) {
 }
 
 // plain makes D-Bus's errors ours.
-func plain(err error) error {
-	var e dbus.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Name {
+func plain(e dbus.Error) error {
+	switch err := error(e); e.Name {
 	case "org.freedesktop.systemd1.UnitExists":
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	case "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject":
@@ -150,5 +146,5 @@ func plain(err error) error {
 	case "org.freedesktop.DBus.Error.Disconnected", "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.ServiceUnknown":
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s: %w", e.Name, err)
+	return fmt.Errorf("%s: %w", e.Name, e)
 }

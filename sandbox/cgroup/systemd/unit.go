@@ -118,15 +118,18 @@ func (m *Manager) job(ctx context.Context, unit, method string, args ...any) err
 	}
 }
 
-// called says what an error of a call means.
+// called says what an error of a call means: one that systemd did not send is
+// of the connection, which is not used again.
 func (l *link) called(ctx context.Context, err error) error {
+	var answer dbus.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, dbus.ErrClosed), !l.conn.Connected():
-		return fmt.Errorf("%w: the connection was lost: %w", ErrUnavailable, err)
+	case errors.As(err, &answer):
+		return plain(answer)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: no answer: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	return plain(err)
+	_ = l.conn.Close()
+	return fmt.Errorf("%w: the connection was lost: %w", ErrUnavailable, err)
 }
