@@ -109,7 +109,7 @@ stream_max_sessions_per_pod = 0x10
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if at := c.Origin("netns_dir"); !strings.HasSuffix(at, "config.toml:12") {
+	if at := c.Origin("netns_dir"); !strings.HasSuffix(at, "config.toml:13") {
 		t.Errorf("netns_dir is set at %s", at)
 	}
 	got := load(t, string(c.TOML()), nil)
