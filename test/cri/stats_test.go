@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,12 +80,32 @@ func TestStatsGrow(t *testing.T) {
 	}
 	checkPressure(t, c, p)
 	checkMetrics(n, pod, id)
+	if held(n, id, "/net/dev") == 0 {
+		t.Error("the daemon holds no file open to measure with")
+	}
 	n.RemovePod(pod)
+	if k := held(n, id, "/net/dev", "/busy-pod/"); k != 0 {
+		t.Errorf("the daemon holds %d files of what is gone", k)
+	}
 	for _, dir := range machine.Hierarchies(podCfg.Linux.CgroupParent) {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	}
+}
+
+// held counts the daemon's open files whose path contains one of some texts.
+func held(n *node.Node, texts ...string) (count int) {
+	n.T.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", n.Daemon.Pid()))
+	must(n.T, err)
+	for _, fd := range all {
+		to, _ := os.Readlink(fd)
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(to, text) }) {
+			count++
+		}
+	}
+	return count
 }
 
 // checkPressure: PSI is there where this kernel has it for cgroups, and absent
@@ -155,6 +176,7 @@ func TestStatsOfMany(t *testing.T) {
 	}
 	half := map[string]string{"half": "1"}
 	wantLists(n, count, count, nil, nil)
+	checkCost(n, count)
 	wantLists(n, count/2, count/2, &cri.PodSandboxStatsFilter{LabelSelector: half}, &cri.ContainerStatsFilter{LabelSelector: half})
 	wantLists(n, 1, 1, &cri.PodSandboxStatsFilter{Id: pods[3]}, &cri.ContainerStatsFilter{Id: ids[3]})
 	wantLists(n, 0, 0, &cri.PodSandboxStatsFilter{Id: pods[3], LabelSelector: map[string]string{"half": "0"}}, &cri.ContainerStatsFilter{Id: ids[3], PodSandboxId: pods[4]})
@@ -179,6 +201,47 @@ func TestStatsOfMany(t *testing.T) {
 	_ = n.Daemon.Kill()
 	n.Start()
 	wantLists(n, count-1, count-2, nil, nil)
+}
+
+// checkCost counts the daemon's reads: nine files of a cgroup for a container,
+// two of its network and two of its processes more for a pod, and no walk.
+func checkCost(n *node.Node, count int) {
+	n.T.Helper()
+	before, ok := reads(n)
+	if !ok {
+		n.T.Log("this kernel counts no reads")
+		return
+	}
+	const rounds, ofContainer, ofPod = 5, 9, 13
+	for range rounds {
+		_, err := n.Runtime.ListContainerStats(n.T.Context(), nil)
+		must(n.T, err)
+	}
+	middle, _ := reads(n)
+	for range rounds {
+		_, err := n.Runtime.ListPodSandboxStats(n.T.Context(), nil)
+		must(n.T, err)
+	}
+	after, _ := reads(n)
+	containers, pods := float64(middle-before)/float64(rounds*count), float64(after-middle)/float64(rounds*count)
+	n.T.Logf("%.1f reads for a container, %.1f for a pod", containers, pods)
+	if containers > ofContainer+2 || pods > ofPod+3 { // with those of the connection, and the size of lists
+		n.T.Errorf("%.1f reads for a container, want %d; %.1f for a pod, want %d", containers, ofContainer, pods, ofPod)
+	}
+}
+
+// reads counts the daemon's system calls that read.
+func reads(n *node.Node) (count int, ok bool) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", n.Daemon.Pid()))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "syscr: %d", &count); err == nil {
+			return count, true
+		}
+	}
+	return 0, false
 }
 
 // wantLists checks the number of pods and containers in lists, unary and
