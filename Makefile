@@ -23,6 +23,7 @@ FUZZTIME ?= 30s
 KILLS ?= 200
 STEPS ?= 100000
 CRITEST_FLAGS ?=
+KUBELET ?=
 DEMO_FLAGS ?=
 
 .PHONY: help
@@ -86,6 +87,12 @@ critest: $(TOOLS)/.critest build cni ## upstream CRI conformance (CRITEST_FLAGS:
 	@mkdir -p $(REPORTS)
 	go build -trimpath -o $(BIN)/run-critest ./test/cri/critest
 	$(BIN)/run-critest -report $(REPORTS)/critest.json $(CRITEST_FLAGS)
+
+.PHONY: node
+node: $(TOOLS)/.light build cni ## a real kubelet runs pods on slipway (KUBELET: its program, 1.36 or later)
+	@mkdir -p $(REPORTS)
+	@[[ -x "$(KUBELET)" ]] || { echo "make node KUBELET=/path/to/kubelet" >&2; exit 2; }
+	SLIPWAY_KUBELET=$(abspath $(KUBELET)) $(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/node.xml -- -count=1 -timeout 20m ./test/node/kubelet
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
