@@ -2,6 +2,7 @@ package oci
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,8 +19,9 @@ func FuzzRequest(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, program []byte) {
-		in := goodInput()
-		change(&dice{program}, in.Pod, in.Container)
+		d := &dice{program}
+		in := goodInput(d.roll(2) == 1)
+		change(d, in.Pod, in.Container)
 		if err := CheckPod(in.Pod); err != nil {
 			refused(t, err)
 			return
@@ -30,9 +32,16 @@ func FuzzRequest(f *testing.F) {
 }
 
 // goodInput has one of most things, to be changed.
-func goodInput() ContainerInput {
+func goodInput(users bool) ContainerInput {
 	in := input()
-	c := in.Container
+	c, pod := in.Container, in.Pod.Linux.SecurityContext
+	pod.Privileged = false
+	if users {
+		ids := []*runtimeapi.IDMapping{{HostId: 100_000, Length: 65536}}
+		u := &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: ids, Gids: ids}
+		pod.NamespaceOptions = &runtimeapi.NamespaceOption{UsernsOptions: u}
+		c.Linux.SecurityContext.NamespaceOptions = proto.Clone(pod.NamespaceOptions).(*runtimeapi.NamespaceOption)
+	}
 	c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/m", HostPath: "/h"}}
 	c.Devices = []*runtimeapi.Device{{ContainerPath: "/dev/kvm", HostPath: "/dev/kvm"}}
 	c.Envs = []*runtimeapi.KeyValue{{Key: "K", Value: []byte("v")}}
@@ -209,48 +218,85 @@ var words = []string{
 }
 
 // requestSeeds are programs that reach parts of a request that chance finds
-// late. Each is found by name, so that they stay right when fields are added.
+// late: each sets the last field to every value there is, after the others to
+// the first one. Fields are found by name, so that seeds stay right when some
+// are added.
 func requestSeeds() [][]byte {
 	var seeds [][]byte
-	for _, steps := range [][]string{
-		{"1", "linux", "security_context", "privileged"},
-		{"1", "linux", "security_context", "capabilities", "add_capabilities"},
-		{"1", "linux", "security_context", "capabilities", "add_ambient_capabilities"},
-		{"1", "linux", "security_context", "namespace_options", "userns_options", "uids", "length"},
-		{"1", "linux", "security_context", "seccomp", "profile_type"},
-		{"1", "linux", "security_context", "apparmor", "localhost_ref"},
-		{"1", "linux", "security_context", "run_as_user", "value"},
-		{"1", "linux", "security_context", "masked_paths"},
-		{"1", "linux", "resources", "unified"},
-		{"1", "linux", "resources", "hugepage_limits", "page_size"},
-		{"1", "mounts", "container_path"},
-		{"1", "mounts", "host_path"},
-		{"1", "mounts", "mount_options"},
-		{"1", "devices", "host_path"},
-		{"1", "envs", "value"},
-		{"1", "annotations"},
-		{"0", "linux", "sysctls"},
-		{"0", "linux", "cgroup_parent"},
-		{"0", "linux", "security_context", "namespace_options", "userns_options", "mode"},
-		{"0", "dns_config", "options"},
-		{"0", "port_mappings", "host_ip"},
+	for _, paths := range [][]string{
+		{"1.linux.security_context.privileged"},
+		{"0.linux.security_context.privileged", "1.linux.security_context.privileged"},
+		{"0.linux.security_context.privileged", "1.linux.security_context.privileged", "1.linux.security_context.capabilities.add_ambient_capabilities"},
+		{"1.linux.security_context.capabilities.add_capabilities"},
+		{"1.linux.security_context.capabilities.add_ambient_capabilities"},
+		{"1.linux.security_context.capabilities.drop_capabilities"},
+		{"1.linux.security_context.namespace_options.userns_options.uids.length"},
+		{"1.linux.security_context.namespace_options.pid"},
+		{"1.linux.security_context.seccomp.profile_type"},
+		{"1.linux.security_context.seccomp_profile_path"},
+		{"1.linux.security_context.apparmor.localhost_ref"},
+		{"1.linux.security_context.run_as_user.value"},
+		{"1.linux.security_context.run_as_user.value", "1.linux.security_context.run_as_group.value"},
+		{"1.linux.security_context.run_as_username"},
+		{"1.linux.security_context.supplemental_groups"},
+		{"1.linux.security_context.masked_paths"},
+		{"1.linux.security_context.no_new_privs", "1.linux.security_context.readonly_rootfs"},
+		{"1.linux.resources.unified"},
+		{"1.linux.resources.oom_score_adj"},
+		{"1.linux.resources.hugepage_limits.page_size"},
+		{"1.mounts.container_path"},
+		{"1.mounts.host_path"},
+		{"1.mounts.readonly"},
+		{"1.mounts.readonly", "1.mounts.recursive_read_only", "1.mounts.propagation"},
+		{"1.mounts.propagation"},
+		{"1.mounts.image.image"},
+		{"1.mounts.mount_options"},
+		{"1.devices.host_path"},
+		{"1.devices.container_path"},
+		{"1.devices.permissions"},
+		{"1.envs.key"},
+		{"1.envs.value"},
+		{"1.annotations"},
+		{"1.log_path"},
+		{"1.working_dir"},
+		{"0.linux.sysctls"},
+		{"0.linux.cgroup_parent"},
+		{"0.linux.security_context.namespace_options.network"},
+		{"0.linux.security_context.namespace_options.userns_options.uids.host_id"},
+		{"0.dns_config.options"},
+		{"0.dns_config.searches"},
+		{"0.hostname"},
+		{"0.port_mappings.host_ip"},
 	} {
-		d := (&runtimeapi.PodSandboxConfig{}).ProtoReflect().Descriptor()
-		program := []byte{0}
-		if steps[0] == "1" {
-			d, program[0] = (&runtimeapi.ContainerConfig{}).ProtoReflect().Descriptor(), 1
-		}
-		for _, name := range steps[1:] {
-			f := d.Fields().ByName(protoreflect.Name(name))
-			program = append(program, byte(f.Index()))
-			if f.IsList() && f.Message() != nil || f.Message() != nil && !f.IsMap() {
-				program = append(program, 1) // no new element, no clearing
-				d = f.Message()
+		program := []byte{byte(len(seeds) % 2)} // with a user namespace or without
+		for i, path := range paths {
+			program = append(program, steps(path)...)
+			if i < len(paths)-1 {
+				program = append(program, 0)
 			}
 		}
-		for w := len(seeds) % 5; w < len(words); w += 5 {
-			seeds = append(seeds, append(append([]byte{}, program...), byte(w), byte(w/2)))
+		for w := range words {
+			seeds = append(seeds, append(slices.Clone(program), byte(w), byte(w/2)))
 		}
 	}
 	return seeds
+}
+
+// steps are the dice that lead to the field of a path.
+func steps(path string) []byte {
+	which, rest, _ := strings.Cut(path, ".")
+	d := (&runtimeapi.PodSandboxConfig{}).ProtoReflect().Descriptor()
+	program := []byte{0}
+	if which == "1" {
+		d, program[0] = (&runtimeapi.ContainerConfig{}).ProtoReflect().Descriptor(), 1
+	}
+	for name := range strings.SplitSeq(rest, ".") {
+		f := d.Fields().ByName(protoreflect.Name(name))
+		program = append(program, byte(f.Index()))
+		if f.Message() != nil && !f.IsMap() {
+			program = append(program, 1) // the element that is there; no clearing
+			d = f.Message()
+		}
+	}
+	return program
 }
