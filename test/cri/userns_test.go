@@ -14,6 +14,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/test/node"
+	"slipway/test/streams"
 )
 
 // inUsers puts a pod into a user namespace whose ids begin at host.
@@ -300,4 +301,32 @@ func TestMountWithItsOwnIDs(t *testing.T) {
 	if strings.TrimSpace(out) != "1007:2008" {
 		t.Errorf("the file is of %q inside", out)
 	}
+}
+
+// Terminals, streams and forwarded ports reach into a user namespace.
+func TestUserNamespaceStreams(t *testing.T) {
+	n := newNode(t)
+	podCfg := inUsers(n.PodConfig("streams"), 1<<20)
+	pod := n.RunPod(podCfg)
+	cfg := likePod(node.Container("main", "echo four > /tmp/4; httpd -p 127.0.0.1:7001 -h /tmp; sleep 1000"), podCfg)
+	id := n.Run(pod, podCfg, cfg)
+	cfg = likePod(node.Container("user", "exec sh"), podCfg)
+	cfg.Tty, cfg.Stdin = true, true
+	cfg.Linux.SecurityContext.RunAsUser = &cri.Int64Value{Value: 1000}
+	user := n.Run(pod, podCfg, cfg)
+	both(t, n, func(t *testing.T, n *node.Node, transport string) {
+		terminal(t, n, transport, id)
+		c := startAttach(n, transport, user, streams.Want{Stdin: true, Stdout: true, TTY: true})
+		c.say("stat -c 'is of %u' $(tty) /dev/console; echo > /dev/tty && echo en\"\"ough\n")
+		if got := c.until("enough"); strings.Count(got, "is of 1000\r\n") != 2 {
+			t.Errorf("%q", got)
+		}
+		c.Close()
+	})
+	r, err := n.Runtime.PortForward(t.Context(), &cri.PortForwardRequest{PodSandboxId: pod})
+	must(t, err)
+	f, err := streams.Forward(t.Context(), r.GetUrl())
+	must(t, err)
+	defer f.Close()
+	get(t, f, 7001, "/4", "four")
 }
