@@ -143,11 +143,15 @@ func decodeMessage(b json.RawMessage, m proto.Message) error {
 }
 
 // writeRecord puts a record in place by rename: a reader sees the old one, the
-// new one or none, never a part.
+// new one or none, never a part. What could not be read back is ErrInvalid: only
+// a request makes a record so long.
 func writeRecord(dir, name string, record any) error {
 	b, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if len(b) >= maxRecord {
+		return fmt.Errorf("write %s: %d bytes, a record has less than %d: %w", name, len(b), maxRecord, ErrInvalid)
 	}
 	tmp := filepath.Join(dir, name+".tmp")
 	err = os.WriteFile(tmp, append(b, '\n'), 0o600)

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -150,5 +151,35 @@ func TestHowAnEndIsShown(t *testing.T) {
 				t.Error("the old snapshot was changed")
 			}
 		})
+	}
+}
+
+// A request that is too long for a record is refused: at the next start it
+// would be a bad record, and its pod would be ended.
+func TestWhatIsWrittenCanBeReadBack(t *testing.T) {
+	dir := t.TempDir()
+	record := func(n int) podRecord {
+		return podRecord{Version: formatVersion, ID: "p", Config: json.RawMessage(`"` + strings.Repeat("x", n) + `"`)}
+	}
+	around := maxRecord - 300
+	for n := around; n < maxRecord+300; n += 10 {
+		err := writeRecord(dir, podFile, record(n))
+		if errors.Is(err, ErrInvalid) {
+			if n == around {
+				t.Fatalf("%d bytes are refused", n)
+			}
+			break
+		}
+		var back podRecord
+		if err = errors.Join(err, readRecord(dir, podFile, &back)); err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	var back podRecord
+	if err := readRecord(dir, podFile, &back); err != nil || back.ID != "p" {
+		t.Errorf("after the refusal: %v, %+v", err, back)
+	}
+	if err := writeRecord(dir, podFile, record(maxRecord)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("too long: %v", err)
 	}
 }
