@@ -167,7 +167,11 @@ func (l *link) tell() {
 		l.mu.Unlock()
 		for _, e := range told {
 			l.o.OnExit(e)
-			if e.Kind == wire.KindExec { // told once, kept by nobody
+			switch { // a command's end is told once and kept by nobody
+			case e.Kind != wire.KindExec:
+			case e.Dropped:
+				l.forget(e.ID)
+			default:
 				l.work.Go(func() { _ = l.drop(l.ctx, e.ID) })
 			}
 		}

@@ -60,7 +60,11 @@ func (k *Keeper) over(it *item) {
 		}
 		_, _, _ = linux.Reap(it.fd(wire.FdPidfd))
 	}
-	k.keepExit(it, e)
+	if e.Dropped = it.kind == wire.KindExec; e.Dropped {
+		k.remove(it) // only who asked for it wants to know
+	} else {
+		k.keepExit(it, e)
+	}
 	k.tell(e)
 	k.sweep()
 }

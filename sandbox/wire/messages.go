@@ -168,6 +168,8 @@ type Exit struct {
 	Lost uint64 `json:"lost,omitempty"`
 	// Unrecorded is set when exit.json could not be written (a full disk): the daemon must do it.
 	Unrecorded bool `json:"unrecorded,omitempty"`
+	// Dropped is set when the keeper holds nothing of it any more, as after Drop.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // Upgrade replaces the keeper's program by execve. Descriptors: a sealed memfd
