@@ -141,7 +141,7 @@ func pod(id string) cni.Pod {
 }
 
 // again takes a record through its form on disk.
-func again(t *testing.T, a *cni.Attachment) *cni.Attachment {
+func again(t testing.TB, a *cni.Attachment) *cni.Attachment {
 	t.Helper()
 	data, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
@@ -155,7 +155,7 @@ func again(t *testing.T, a *cni.Attachment) *cni.Attachment {
 }
 
 // eventually waits for a condition with a generous bound.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for range 3000 {
 		if ok() {

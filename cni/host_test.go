@@ -23,14 +23,14 @@ import (
 // host is a machine to attach pods to: the namespaces of this process, and a
 // second machine at 203.0.113.2 and fd99::2 that says who talks to it.
 type host struct {
-	t                    *testing.T
+	t                    testing.TB
 	dir, conf, addresses string
 	pods                 map[string]*podNS
 	home                 *os.File
 	world                *podNS
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t testing.TB) *host {
 	t.Helper()
 	must(t, syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
 	must(t, syscall.Mount("tmpfs", "/run", "tmpfs", 0, "")) // xtables.lock is not the host's either
@@ -63,7 +63,7 @@ func (h *host) network(bin string, native bool) *cni.Network {
 	return n
 }
 
-func ip(t *testing.T, args ...string) string {
+func ip(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command("ip", args...).CombinedOutput()
 	if err != nil {

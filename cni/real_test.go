@@ -48,7 +48,7 @@ func TestReferencePlugins(t *testing.T) {
 
 // builtPlugins returns a directory with the plugins: the one "make cni" fills,
 // or one filled here.
-func builtPlugins(t *testing.T) string {
+func builtPlugins(t testing.TB) string {
 	t.Helper()
 	made, err := filepath.Abs("../bin/cni")
 	if err != nil {
@@ -203,7 +203,7 @@ func realAsk(t *testing.T, at string) string {
 	return string(text)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

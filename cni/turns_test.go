@@ -258,7 +258,7 @@ func TestDetachWithoutResult(t *testing.T) {
 	h.write(turnsConf, 200)
 	n := h.network(os.Getenv(insideVar), true)
 	ports := []cni.PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}
-	p, other := h.pod("pod1", ports), h.pod("pod10", nil)
+	p, other := h.pod("pod1", ports), h.pod("pod10", []cni.PortMapping{{HostPort: 8081, ContainerPort: 80, Protocol: "tcp"}})
 	attempt, err := n.Attempt(p.Pod)
 	must(t, err)
 	_, err = n.Attach(t.Context(), p.Pod, attempt)
@@ -276,6 +276,9 @@ func TestDetachWithoutResult(t *testing.T) {
 	}
 	if got := ask("tcp", "127.0.0.1:8080"); got != "nobody" {
 		t.Errorf("the host port answers %q", got)
+	}
+	if got := ask("tcp", "127.0.0.1:8081"); got != "pod10 to 10.88.7.1" {
+		t.Errorf("the other pod's host port answers %q", got)
 	}
 }
 
