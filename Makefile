@@ -22,6 +22,7 @@ RACE := ./cni/... ./conf/... ./imagestore/... ./oci/... ./sandbox/logfile/... ./
 FUZZTIME ?= 30s
 KILLS ?= 200
 STEPS ?= 100000
+SESSIONS ?= 10000
 CRITEST_FLAGS ?=
 KUBELET ?=
 DEMO_FLAGS ?=
@@ -87,6 +88,10 @@ critest: $(TOOLS)/.critest build cni ## upstream CRI conformance (CRITEST_FLAGS:
 	@mkdir -p $(REPORTS)
 	go build -trimpath -o $(BIN)/run-critest ./test/cri/critest
 	$(BIN)/run-critest -report $(REPORTS)/critest.json $(CRITEST_FLAGS)
+
+.PHONY: sessions
+sessions: $(TOOLS)/.light build cni ## open SESSIONS (10000) sessions of exec, attach and port-forward
+	SLIPWAY_SESSIONS=$(SESSIONS) $(TOOLS)/gotestsum --format standard-verbose -- -count=1 -timeout 60m -run TestManySessions ./test/cri
 
 .PHONY: node
 node: $(TOOLS)/.light build cni ## a real kubelet runs pods on slipway (KUBELET: its program, 1.36 or later)
