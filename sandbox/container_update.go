@@ -98,10 +98,13 @@ func (p *Pods) limits(r *cri.LinuxContainerResources) (*specs.LinuxResources, er
 	return limits, limitError(p.o.Cgroups.Check(limits))
 }
 
-// limitError says what of a cgroup's errors is the request's fault.
+// limitError says what of a cgroup's errors is the request's fault. The kernel
+// says ERANGE of a processor that it could never have.
 func limitError(err error) error {
-	if errors.Is(err, cgroup.ErrInvalid) || errors.Is(err, cgroup.ErrUnsupported) {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	for _, theirs := range []error{cgroup.ErrInvalid, cgroup.ErrUnsupported, syscall.EINVAL, syscall.ERANGE} {
+		if errors.Is(err, theirs) {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
 	}
 	return err
 }

@@ -36,10 +36,10 @@ func (g *Group) Change(ctx context.Context, res *specs.LinuxResources, commit fu
 	if err != nil {
 		return fmt.Errorf("update cgroup %q: %w", g.path, err)
 	}
-	if err = g.tellSystemd(ctx); err == nil {
-		err = commit()
+	if err := g.tellSystemd(ctx); err != nil {
+		return fmt.Errorf("update cgroup %q: %w", g.path, errors.Join(err, restore()))
 	}
-	if err == nil {
+	if err = commit(); err == nil {
 		return nil
 	}
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.tree.patience)
