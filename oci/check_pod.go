@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -122,8 +123,9 @@ func checkCgroupParent(p string) error {
 	if err := checkPath(p); err != nil {
 		return err
 	}
-	if hasControl(p) || slices.Contains(strings.Split(p, "/"), "..") {
-		return invalid("%q", p)
+	// The root is nobody's: whoever limits or removes the parent means all.
+	if plain := "/" + strings.Trim(p, "/"); hasControl(p) || plain == "/" || path.Clean(plain) != plain {
+		return invalid("%q is not a plain path below the root", p)
 	}
 	return nil
 }

@@ -96,6 +96,8 @@ func TestBadPods(t *testing.T) {
 			p.PortMappings = []*runtimeapi.PortMapping{{Protocol: 9}}
 		}},
 		{"linux.cgroup_parent", func(p *runtimeapi.PodSandboxConfig, _ *sec) { p.Linux.CgroupParent = "/a/../b" }},
+		{"linux.cgroup_parent", func(p *runtimeapi.PodSandboxConfig, _ *sec) { p.Linux.CgroupParent = "./" }},
+		{"linux.cgroup_parent", func(p *runtimeapi.PodSandboxConfig, _ *sec) { p.Linux.CgroupParent = "//" }},
 		{"linux.overhead: memory_limit_in_bytes", func(p *runtimeapi.PodSandboxConfig, _ *sec) {
 			p.Linux.Overhead = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: -2}
 		}},
