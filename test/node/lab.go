@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,8 +130,25 @@ func (l *Lab) start(t *testing.T, gated bool) *Node {
 // of the plugins, the parent cgroup) is there when the oracle looks first.
 func (n *Node) warmUp() {
 	n.T.Helper()
+	before := n.links()
 	pod := n.Pod("warm-up")
 	n.RemovePod(pod)
+	// The kernel takes a pod's link away some time after its namespace.
+	Until(n.T, "the warm-up's link is gone", func() bool {
+		return !slices.ContainsFunc(n.links(), func(l string) bool { return strings.HasPrefix(l, "veth") && !slices.Contains(before, l) })
+	})
+}
+
+// links are the names of the network devices here.
+func (n *Node) links() []string {
+	n.T.Helper()
+	all, err := net.Interfaces()
+	must(n.T, err)
+	var names []string
+	for _, l := range all {
+		names = append(names, l.Name)
+	}
+	return names
 }
 
 func (n *Node) look(scope leak.Scope) leak.Snapshot {
