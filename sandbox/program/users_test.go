@@ -151,6 +151,48 @@ func TestUserNamespaceLocksMounts(t *testing.T) {
 	}
 }
 
+// The root itself, when it is read-only.
+func TestUserNamespaceLocksRoot(t *testing.T) {
+	c := userContainer(t, 200000, userPod(t, 200000), "remount=/", "reconfigure=/", "setattr=/", "unshare", "remount=/", "setattr=/", "create=/x", "umount=/")
+	c.Root.Readonly = true
+	out, err := runContainer(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"remount /: operation not permitted", "setattr /: operation not permitted"} {
+		if strings.Count(out, p) != 2 {
+			t.Errorf("%d times %q in\n%s", strings.Count(out, p), p, out)
+		}
+	}
+	hasAll(t, out, "reconfigure /: operation not permitted", "create /x: read-only file system", "umount /: invalid argument")
+}
+
+// What the host mounts in a volume comes in; nothing goes out.
+func TestUserNamespacePropagation(t *testing.T) {
+	const base = 200000
+	join := userPod(t, base)
+	dir := t.TempDir()
+	if err := unix.Mount("shared", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := errors.Join(unix.Mount("", dir, "", unix.MS_SHARED, ""), os.Mkdir(dir+"/sub", 0o755), os.Mkdir(dir+"/own", 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	c := userContainer(t, base, join)
+	c.Volumes = []Volume{{Destination: "/v", Source: dir, Propagation: "rslave"}}
+	init := waiting(t, c)
+	if err := unix.Mount("late", dir+"/sub", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/sub/late", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec := testSpec("ls=/v/sub", "bind=/v/own")
+	spec.Process.Capabilities = c.Spec.Process.Capabilities
+	hasAll(t, execIn(t, &Exec{Process: spec.Process, Spec: c.Spec, Init: init.Pidfd}), "ls /v/sub: [late] <nil>")
+}
+
 func TestUserNamespaceRefusals(t *testing.T) {
 	needRoot(t)
 	const base = 200000

@@ -26,13 +26,15 @@ func mountLine(t *testing.T, mounts, path string) string {
 func TestVolumeOptions(t *testing.T) {
 	root := image(t)
 	dir := t.TempDir()
-	if err := os.Mkdir(dir+"/sub", 0o755); err != nil {
-		t.Fatal(err)
+	for _, at := range []string{dir, dir + "/sub"} { // both with relatime, whatever the host's own have
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("volume", at, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 	}
-	if err := unix.Mount("sub", dir+"/sub", "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir+"/sub", unix.MNT_DETACH) })
 	spec := testSpec("mounts", "create=/ro/sub/x", "create=/rro/sub/x", "create=/rro/x")
 	for dest, options := range map[string][]string{
 		"/plain":  nil,
