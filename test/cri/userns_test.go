@@ -138,6 +138,9 @@ func TestUserNamespaceHoldsAgainstItsRoot(t *testing.T) {
 			must touch /ro/new /ro/sub/new
 			must sh -c 'echo 1 > /proc/sys/vm/swappiness'
 			must test -s /proc/keys
+			must sh -c 'mount -t cgroup -o memory none /mnt && echo 0 > /mnt/cgroup.procs'
+			must sh -c 'mount -t cgroup2 none /mnt && echo 0 > /mnt/cgroup.procs'
+			umount -l /mnt 2>/dev/null
 			must mknod /null c 1 3
 		done
 		mkdir -p /own && mount -t tmpfs own /own && echo its own mounts work
