@@ -191,6 +191,13 @@ func tryCgroups(ctx context.Context, driver string) (mode string, err error) {
 		return mode, nil // who makes groups is systemd, and there is no process to put into one
 	}
 	path := "/slipway-check-" + strconv.Itoa(os.Getpid())
+	if t.Version() == "v2" { // Create would turn on controllers for all groups of the host
+		dir := "/sys/fs/cgroup" + path
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return mode, err
+		}
+		return mode, os.Remove(dir)
+	}
 	g, err := t.Create(ctx, path, &specs.LinuxResources{})
 	if err != nil {
 		return mode, err
