@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,9 @@ func (t *Tree) Meter(path string) (*Meter, error) {
 		m.files[i] = absent
 		fd, err := t.openControl(path, c)
 		switch {
-		case err != nil: // not there, or out of reach: unknown
+		case gone(err): // the host does not count this
+		case err != nil: // no more files, for instance: the next reading tries again
+			m.files[i], found = uncached, true
 		case cache:
 			m.files[i], found = fd, true
 		default:
@@ -220,30 +223,38 @@ func readWhole(fd int, buf *[]byte) (int, error) {
 
 // Processes counts the processes of the group and of all groups below it.
 func (m *Meter) Processes() (uint64, error) {
-	if err := m.use(); err != nil {
-		return 0, err
-	}
-	defer m.release()
-	text, alone, err := m.procs()
-	if err != nil {
-		return 0, err
-	}
-	if alone {
-		return uint64(strings.Count(text, "\n")), nil
-	}
 	pids, err := m.Pids()
 	return uint64(len(pids)), err
 }
 
-// Pids returns the processes of the group and of all groups below it, as
-// Group.Pids does.
+// Pids returns the processes of the group and of all groups below it. Unlike
+// Group.Pids it asks one hierarchy when there are no groups below.
 func (m *Meter) Pids() ([]int, error) {
-	g, err := m.tree.Open(m.path)
+	if err := m.use(); err != nil {
+		return nil, err
+	}
+	defer m.release()
+	text, alone, err := m.procs()
 	if err != nil {
 		return nil, err
 	}
-	defer g.Close()
-	return g.Pids()
+	if !alone {
+		g, err := m.tree.Open(m.path)
+		if err != nil {
+			return nil, err
+		}
+		defer g.Close()
+		return g.Pids()
+	}
+	var pids []int
+	for pid := range strings.FieldsSeq(text) {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			return nil, fmt.Errorf("process of cgroup %q: %w", m.path, err)
+		}
+		pids = append(pids, n)
+	}
+	return pids, nil
 }
 
 // procs reads the list of processes of the group itself; alone: there are no

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,6 +207,12 @@ func TestMeter(t *testing.T) {
 	if n, err := m.Processes(); n != 2 || err != nil {
 		t.Errorf("%d processes, want 2: %v", n, err)
 	}
+	fast, err := m.Pids()
+	slow, err2 := g.Pids()
+	slices.Sort(fast)
+	if d := cmp.Diff(slow, fast); d != "" || err != nil || err2 != nil {
+		t.Errorf("%v, %v: %s", err, err2, d)
+	}
 	child, err := g.Child("exec")
 	if err != nil {
 		t.Fatal(err)
@@ -227,16 +234,14 @@ func TestMeter(t *testing.T) {
 	if _, err := m.Processes(); !errors.Is(err, ErrNotFound) {
 		t.Errorf("processes of what is gone: %v", err)
 	}
+	with := openFiles(t)
 	for range 2 {
 		_ = m.Close()
 	}
-	if _, err := m.Stats(); !errors.Is(err, ErrNotFound) || tree.held.Load() != 0 {
-		t.Errorf("after close: %v, %d files held", err, tree.held.Load())
+	if _, err := m.Stats(); !errors.Is(err, ErrNotFound) || tree.held.Load() != 0 || openFiles(t) != with-m.open() {
+		t.Errorf("after close: %v; %d files open, %d before, %d held", err, openFiles(t), with, tree.held.Load())
 	}
 	_ = child.Close()
-	if after := openFiles(t); after > before {
-		t.Errorf("%d files open, %d before", after, before)
-	}
 }
 
 // A node whose file limit is low has statistics all the same.
@@ -302,4 +307,3 @@ func TestReadWhole(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
-
