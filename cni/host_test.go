@@ -193,13 +193,14 @@ func (p *podNS) ask(network, at string) (text string) {
 func ask(network, at string) string {
 	var last string
 	for range 2 {
-		c, err := net.DialTimeout(network, at, 2*time.Second)
+		c, err := net.DialTimeout(network, at, 3*time.Second)
 		if err != nil {
 			last = "nobody"
 			continue
 		}
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second)) // somebody is there
 		if network == "udp" {
+			_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 			_, _ = io.WriteString(c, "?")
 		}
 		b := make([]byte, 200)
