@@ -21,7 +21,7 @@ func (n *Network) choose(c *config) {
 	}
 	plan, err := native.Parse(c.list)
 	if err == nil && plan.NeedsRules() {
-		err = native.HasRules()
+		err = n.native.HasRules()
 	}
 	if err != nil {
 		c.why = err

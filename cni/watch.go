@@ -110,7 +110,11 @@ func (n *Network) look() {
 	}
 	switch {
 	case is == nil && s.conf != old.conf:
-		n.log.Info("network configuration loaded", "file", filepath.Join(n.confDir, s.conf.file), "network", s.conf.list.Name, "native", s.conf.plan != nil, "because", s.conf.why)
+		by := "native"
+		if s.conf.why != nil {
+			by = "plugins: " + s.conf.why.Error()
+		}
+		n.log.Info("network configuration loaded", "file", filepath.Join(n.confDir, s.conf.file), "network", s.conf.list.Name, "by", by)
 	case is != nil && (was == nil || was.Error() != is.Error()):
 		n.log.Warn("network is not ready", "error", is)
 	}

@@ -55,7 +55,7 @@ func (b *bridge) add(ctx context.Context, c *call) error {
 			}
 		}
 		if b.IPMasq {
-			if err := masquerade(b.network, c.pod.ID, c.pod.IfName, r.IPs); err != nil {
+			if err := c.net.masquerade(b.network, c.pod.ID, c.pod.IfName, r.IPs); err != nil {
 				return fmt.Errorf("masquerade: %w", err)
 			}
 		}

@@ -19,7 +19,7 @@ func (b *bridge) del(ctx context.Context, c *call) error {
 		return err
 	}
 	if b.IPMasq {
-		if err := unmasquerade(b.network, c.pod.ID, c.pod.IfName); err != nil {
+		if err := c.net.unmasquerade(b.network, c.pod.ID, c.pod.IfName); err != nil {
 			return fmt.Errorf("masquerade: %w", err)
 		}
 	}
@@ -176,7 +176,7 @@ func (b *bridge) check(ctx context.Context, c *call) error {
 	if !b.IPMasq {
 		return nil
 	}
-	found, err := masqueraded(b.network, c.pod.ID, c.pod.IfName)
+	found, err := c.net.masqueraded(b.network, c.pod.ID, c.pod.IfName)
 	if err == nil && found < len(c.result.IPs) {
 		err = fmt.Errorf("%d masquerade rules for %d addresses", found, len(c.result.IPs))
 	}

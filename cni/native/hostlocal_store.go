@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -19,7 +18,6 @@ import (
 const (
 	lastPrefix = "last_reserved_ip."
 	lineBreak  = "\r\n" // between the id and the interface; on every system
-	ownerLimit = 4096   // bytes of one address's file
 )
 
 // store is the directory of one network, locked: one file an address, which
@@ -89,7 +87,8 @@ func flock(ctx context.Context, path string) (*os.File, error) {
 // reserve takes the next free address of the set, the index'th of the network.
 func (s *store) reserve(set rangeSet, index int, id, ifName string) (addr netip.Addr, in addrRange, err error) {
 	lastFile := filepath.Join(s.dir, lastPrefix+strconv.Itoa(index))
-	last, _ := netip.ParseAddr(s.text(lastFile)) // without one, or with a bad one, from the start
+	text, _ := readSmall(lastFile)
+	last, _ := netip.ParseAddr(text) // without one, or with a bad one, from the start
 	done, err := set.walk(last, func(a netip.Addr, r addrRange) (bool, error) {
 		addr, in = a, r
 		return s.take(a, id, ifName)
@@ -127,7 +126,7 @@ func (s *store) take(a netip.Addr, id, ifName string) (bool, error) {
 
 // owner tells whether the pod has the address.
 func (s *store) owner(a netip.Addr, id, ifName string) (bool, error) {
-	data, err := s.read(filepath.Join(s.dir, a.String()))
+	data, err := readSmall(filepath.Join(s.dir, a.String()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -164,37 +163,11 @@ func (s *store) ownedBy(id, ifName string) ([]netip.Addr, error) {
 			continue
 		}
 		// What cannot be read is nobody's we know, as with host-local.
-		if data, err := s.read(filepath.Join(s.dir, name)); err == nil && isMark(data, id, ifName) {
+		if data, err := readSmall(filepath.Join(s.dir, name)); err == nil && isMark(data, id, ifName) {
 			out = append(out, a)
 		}
 	}
 	return out, nil
-}
-
-// read does without os.ReadFile, whose poller and stat cost more than the read
-// where there are hundreds of files.
-func (s *store) read(path string) (string, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return "", &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	buf := make([]byte, ownerLimit)
-	n, err := unix.Read(fd, buf)
-	if err != nil {
-		return "", &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	return string(buf[:n]), nil
-}
-
-func (s *store) text(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	data, _ := io.ReadAll(io.LimitReader(f, ownerLimit))
-	return string(data)
 }
 
 func mark(id, ifName string) string { return strings.TrimSpace(id) + lineBreak + ifName }

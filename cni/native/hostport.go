@@ -62,7 +62,7 @@ type hostMasq struct {
 }
 
 // forward makes the ports lead to the pod.
-func forward(id string, pod netip.Prefix, ports []mapping, masq hostMasq) error {
+func (n *Network) forward(id string, pod netip.Prefix, ports []mapping, masq hostMasq) error {
 	addr := pod.Addr()
 	var add []message
 	to, comment := hostChain(addr.Is4(), hostPorts), hostComment(id)
@@ -80,7 +80,7 @@ func forward(id string, pod netip.Prefix, ports []mapping, masq hostMasq) error 
 	for _, who := range masq.leaving(addr) {
 		add = append(add, leave.rule(comment, who, address(destination, single(addr), is), masqueradeIt()))
 	}
-	return withRules(func(r *rules) error { return r.applyIn(hostFrame(addr.Is4(), masq.on), add...) })
+	return n.rules.do(func(r *rules) error { return r.applyIn(hostFrame(addr.Is4(), masq.on), add...) })
 }
 
 func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
@@ -125,8 +125,8 @@ func forFamily(ports []mapping, is4 bool) (out []mapping) {
 	return out
 }
 
-func unforward(id string) error {
-	return withRules(func(r *rules) error {
+func (n *Network) unforward(id string) error {
+	return n.rules.do(func(r *rules) error {
 		var chains []chain
 		for _, is4 := range []bool{true, false} {
 			for _, name := range []string{hostPorts, hostOld, hostMasquerading} {

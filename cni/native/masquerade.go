@@ -30,7 +30,7 @@ func masqEntry() chain {
 
 // masquerade lets the addresses leave under the host's address, when they go
 // outside their network.
-func masquerade(network, id, ifName string, ips []*types100.IPConfig) error {
+func (n *Network) masquerade(network, id, ifName string, ips []*types100.IPConfig) error {
 	var add []message
 	for _, ip := range ips {
 		addr, _ := netip.AddrFromSlice(ip.Address.IP)
@@ -40,7 +40,7 @@ func masquerade(network, id, ifName string, ips []*types100.IPConfig) error {
 			family(addr), address(source, single(addr), is),
 			address(destination, netip.PrefixFrom(addr, ones), not), masqueradeIt()))
 	}
-	return withRules(func(r *rules) error { return r.applyIn(masqFrame(), add...) })
+	return n.rules.do(func(r *rules) error { return r.applyIn(masqFrame(), add...) })
 }
 
 func masqFrame() frame {
@@ -56,18 +56,18 @@ func masqFrame() frame {
 	}
 }
 
-func unmasquerade(network, id, ifName string) error {
-	return withRules(func(r *rules) error {
+func (n *Network) unmasquerade(network, id, ifName string) error {
+	return n.rules.do(func(r *rules) error {
 		return r.removeBy(begins(masqHash(network, id, ifName)), masqChecks())
 	})
 }
 
-func masqueraded(network, id, ifName string) (n int, err error) {
-	err = withRules(func(r *rules) error {
-		n, err = r.count(begins(masqHash(network, id, ifName)), masqChecks())
+func (n *Network) masqueraded(network, id, ifName string) (count int, err error) {
+	err = n.rules.do(func(r *rules) error {
+		count, err = r.count(begins(masqHash(network, id, ifName)), masqChecks())
 		return err
 	})
-	return n, err
+	return count, err
 }
 
 const hashLength = 16 // hex digits

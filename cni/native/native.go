@@ -24,6 +24,7 @@ type Network struct {
 	home   *os.File // the host's network namespace
 	pools  pools
 	known  gateways
+	rules  ruleSockets
 	reaper *reaper
 }
 
@@ -49,6 +50,7 @@ func New(log *slog.Logger) (*Network, error) {
 // the namespace stays open for them.
 func (n *Network) Close() error {
 	n.reaper.close()
+	n.rules.close()
 	return nil
 }
 

@@ -11,43 +11,17 @@ import (
 )
 
 const (
-	rulesTimeout = 10 // seconds for one answer of the kernel
-	recvSize     = 1 << 16
-	batchTries   = 20 // the kernel asks for another try after it loaded a module
+	rulesTimeout = 10      // seconds for one answer of the kernel
+	recvSize     = 1 << 15 // the kernel's answers are no longer
+	batchTries   = 20      // the kernel asks for another try after it loaded a module
 )
 
 // rules is a socket to nf_tables.
 type rules struct {
-	fd  int
-	seq uint32
-	buf []byte
-}
-
-// withRules opens a socket in the namespace of this thread, the host's.
-func withRules(do func(*rules) error) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("nf_tables: %w", os.NewSyscallError("socket", err))
-	}
-	defer unix.Close(fd)
-	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: rulesTimeout})
-	if err != nil {
-		return fmt.Errorf("nf_tables: %w", os.NewSyscallError("setsockopt", err))
-	}
-	return do(&rules{fd: fd, buf: make([]byte, recvSize)})
-}
-
-// HasRules returns an error when the kernel has no nf_tables.
-func HasRules() error {
-	return withRules(func(r *rules) error {
-		r.seq++
-		get := message{family: unix.AF_UNSPEC}
-		b := get.encode(nil, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_ACK, r.seq, 0)
-		if err := r.send(b); err != nil {
-			return err
-		}
-		return r.receive(func(uint16, []byte) {})
-	})
+	fd     int
+	seq    uint32
+	buf    []byte
+	broken bool // an answer is missing or half read
 }
 
 // apply runs the messages as one transaction: all or none.
@@ -168,6 +142,7 @@ func (r *rules) count(chosen func(comment string) bool, c chain) (n int, err err
 func (r *rules) send(b []byte) error {
 	err := unix.Sendto(r.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	if err != nil {
+		r.broken = true
 		return fmt.Errorf("nf_tables: %w", os.NewSyscallError("sendto", err))
 	}
 	return nil
@@ -183,11 +158,13 @@ func (r *rules) receive(see func(kind uint16, data []byte)) error {
 			continue
 		}
 		if err != nil {
+			r.broken = true
 			return fmt.Errorf("nf_tables: %w", os.NewSyscallError("recvfrom", err))
 		}
 		for b := r.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
 			size := int(binary.NativeEndian.Uint32(b))
 			if size < unix.SizeofNlMsghdr || size > len(b) {
+				r.broken = true
 				return fmt.Errorf("nf_tables: torn answer: %w", unix.EBADMSG)
 			}
 			m := b[:size]

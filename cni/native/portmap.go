@@ -138,11 +138,11 @@ func (p *portmap) add(_ context.Context, c *call) error {
 		// route_localnet makes the host's own 127.0.0.1 lead out, and in: the
 		// rule against the latter comes first.
 		if bridge := bridgeOf(c.result); p.masq.on && pod.Addr().Is4() && bridge != "" {
-			if err := letLocalhostOut(bridge); err != nil {
+			if err := c.net.letLocalhostOut(bridge); err != nil {
 				return fmt.Errorf("host ports on 127.0.0.1: %w", err)
 			}
 		}
-		if err := forward(c.pod.ID, pod, ports, p.masq); err != nil {
+		if err := c.net.forward(c.pod.ID, pod, ports, p.masq); err != nil {
 			return fmt.Errorf("host ports to %s: %w", pod, err)
 		}
 		if err := forgetFlows(ports, pod.Addr().Is4()); err != nil {
@@ -156,7 +156,7 @@ func (p *portmap) del(_ context.Context, c *call) error {
 	if ports, err := p.mappings(c); err == nil && len(ports) == 0 {
 		return nil
 	}
-	return unforward(c.pod.ID)
+	return c.net.unforward(c.pod.ID)
 }
 
 func (p *portmap) check(_ context.Context, c *call) error {
@@ -164,7 +164,7 @@ func (p *portmap) check(_ context.Context, c *call) error {
 	if err != nil || len(ports) == 0 {
 		return err
 	}
-	return withRules(func(r *rules) error {
+	return c.net.rules.do(func(r *rules) error {
 		for _, pod := range podAddresses(c.result, c.pod.IfName) {
 			n, err := r.count(equals(hostComment(c.pod.ID)), hostChain(pod.Addr().Is4(), hostPorts))
 			if err != nil {
