@@ -43,7 +43,10 @@ func (m *MemoryStats) readV1(get content, swap *SwapStats) {
 		}
 	})
 	m.limit(get)
-	if total, ok := get.readNumber(swapLimit); ok && total < unlimited && m.Limit != 0 {
+	if m.Limit == 0 {
+		return // then the limit of both together says nothing of swap
+	}
+	if total, ok := get.readNumber(swapLimit); ok && total < unlimited {
 		swap.Limited, swap.Available = true, total-min(m.Limit+swap.Usage, total)
 	}
 }
