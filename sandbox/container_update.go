@@ -41,7 +41,7 @@ func (p *Pods) UpdateResources(ctx context.Context, id string, r *cri.LinuxConta
 // The record is put in place last, and when it cannot be, the cgroup has its old
 // limits back.
 func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxContainerResources) error {
-	snap := *c.snapshot.Load()
+	snap := c.snapshot.Load()
 	if c.gone {
 		return ErrNotFound
 	}
@@ -71,8 +71,8 @@ func (p *Pods) updateResources(ctx context.Context, c *container, r *cri.LinuxCo
 	if err != nil {
 		return err
 	}
-	c.resources, snap.Resources = merged, merged
-	c.snapshot.Store(&snap)
+	c.resources = merged
+	p.changeContainer(c, func(snap *Container) { snap.Resources = merged })
 	return nil
 }
 

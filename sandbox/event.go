@@ -107,7 +107,16 @@ func (p *Pods) changePod(s *pod, change func(*Pod)) {
 	s.snapshot.Store(&snap)
 }
 
-// publishContainer does the same for a container.
+// changeContainer does the same for a container.
+func (p *Pods) changeContainer(c *container, change func(*Container)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	snap := *c.snapshot.Load()
+	change(&snap)
+	c.snapshot.Store(&snap)
+}
+
+// publishContainer is publishPod for a container.
 func (p *Pods) publishContainer(c *container, snap *Container, events ...EventKind) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

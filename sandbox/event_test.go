@@ -1,11 +1,15 @@
 package sandbox
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,5 +191,23 @@ func TestWhoIsTooSlowIsCutOffAndToldSo(t *testing.T) {
 	cancel()
 	if _, err := quick.Next(ctx); !errors.Is(err, context.Canceled) || f.Subscribers() != 0 {
 		t.Errorf("closed: %v, %d subscribers", err, f.Subscribers())
+	}
+}
+
+// A snapshot that is replaced elsewhere can be missed by a view with a later
+// time: all of it is done in event.go.
+func TestSnapshotsAreReplacedInOnePlace(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "event.go" && !strings.HasSuffix(name, "_test.go") && bytes.Contains(text, []byte("snapshot.Store(")) {
+			t.Errorf("%s replaces a snapshot by itself; use publishPod, changePod and the like", name)
+		}
 	}
 }

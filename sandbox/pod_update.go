@@ -48,8 +48,7 @@ func (p *Pods) updatePod(s *pod, set podLimits) error {
 	}
 	s.holders.Lock()
 	defer s.holders.Unlock()
-	snap := *s.snapshot.Load()
-	if !snap.Ready {
+	if !s.snapshot.Load().Ready {
 		return fmt.Errorf("it is not ready: %w", ErrState)
 	}
 	next := s.limits
@@ -63,8 +62,7 @@ func (p *Pods) updatePod(s *pod, set podLimits) error {
 		return err
 	}
 	s.limits = next
-	snap.Overhead, snap.Resources = s.effective()
-	s.snapshot.Store(&snap)
+	p.changePod(s, func(snap *Pod) { snap.Overhead, snap.Resources = s.effective() })
 	return nil
 }
 
