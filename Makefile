@@ -64,7 +64,7 @@ check: $(TOOLS)/.light ## format, vet, staticcheck, arm64, shell scripts, house 
 unit: $(TOOLS)/.light ## tests beside the code
 	@mkdir -p $(REPORTS)
 	$(TOOLS)/gotestsum --format pkgname --junitfile $(REPORTS)/unit.xml -- -timeout 10m \
-	  $$(go list ./... | grep -vE '/test/(cri|crash|house)')
+	  $$(go list ./... | grep -vE '/test/(bench|cri|crash|house)')
 	go test -tags libseccomp -count=1 ./sandbox/seccomp
 
 .PHONY: race
@@ -76,7 +76,7 @@ race: $(TOOLS)/.light ## the same with the race detector, where that makes sense
 .PHONY: integration
 integration: $(TOOLS)/.light build cni ## client tests against a real daemon, and a short run of crash
 	@mkdir -p $(REPORTS)
-	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/cri/... ./test/crash
+	$(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/integration.xml -- -count=1 -p 1 -timeout 15m ./test/bench ./test/cri/... ./test/crash
 
 .PHONY: crash
 crash: $(TOOLS)/.light build cni ## kill at every step and KILLS times (200) at random, fail every step
@@ -98,6 +98,10 @@ node: $(TOOLS)/.light build cni ## a real kubelet runs pods on slipway (KUBELET:
 	@mkdir -p $(REPORTS)
 	@[[ -x "$(KUBELET)" ]] || { echo "make node KUBELET=/path/to/kubelet" >&2; exit 2; }
 	SLIPWAY_KUBELET=$(abspath $(KUBELET)) $(TOOLS)/gotestsum --format testname --junitfile $(REPORTS)/node.xml -- -count=1 -timeout 20m ./test/node/kubelet
+
+.PHONY: bench
+bench: build cni ## Go benchmarks; with CRIBENCH=FILE PEER=unix://SOCKET the table beside that runtime (see hack/bench.sh)
+	@hack/bench.sh
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
