@@ -3,13 +3,16 @@ package program
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"slipway/sandbox/linux"
+	"slipway/sandbox/program/runner"
 )
 
 var allCaps = func() []string {
@@ -46,7 +49,11 @@ func userPod(t *testing.T, host uint32) map[specs.LinuxNamespaceType]int {
 // userContainer is a container in such a pod with every capability in there.
 func userContainer(t *testing.T, host uint32, join map[specs.LinuxNamespaceType]int, args ...string) *Container {
 	t.Helper()
-	c := &Container{Spec: testSpec(args...), Root: image(t), PidInit: -1, Cgroup: noCgroup(), Join: join}
+	return userContainerOn(image(t), host, join, args...)
+}
+
+func userContainerOn(root Root, host uint32, join map[specs.LinuxNamespaceType]int, args ...string) *Container {
+	c := &Container{Spec: testSpec(args...), Root: root, PidInit: -1, Cgroup: noCgroup(), Join: join}
 	for i, n := range c.Spec.Linux.Namespaces {
 		if n.Type == "net" || n.Type == "network" || n.Type == "ipc" || n.Type == "uts" {
 			c.Spec.Linux.Namespaces[i].Path = "the pod's"
@@ -342,4 +349,64 @@ func TestProbeUsers(t *testing.T) {
 	if err := ProbeUsers(t.Context(), "/proc"); !errors.Is(err, ErrNoUsers) {
 		t.Errorf("in /proc: %v", err)
 	}
+}
+
+// Whoever has every capability of the user namespace, and sees the host's
+// processes, finds nothing of the keeper in one that is on its way in, however
+// long that takes. (Red without the first step "become undumpable".)
+func TestUserNamespaceStalked(t *testing.T) {
+	const base, starts = 600000, 20
+	join := userPod(t, base)
+	marker := waiting(t, &Container{Spec: testSpec(), Root: image(t), PidInit: -1, Cgroup: noCgroup()})
+	o := newOutput(t)
+	c := userContainer(t, base, join, "stalk="+strconv.Itoa(marker.Pid))
+	c.Spec.Linux.Namespaces = without(c.Spec.Linux.Namespaces, "pid")
+	c.Stdio = o.stdio()
+	p, err := c.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	stalker, err := start(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(t, stalker)
+	o.until(t, "ready")
+	root := image(t)
+	for i := range starts {
+		c := userContainerOn(root, base, join, "exit=0")
+		if i%2 == 0 {
+			c.Spec.Linux.Namespaces = without(c.Spec.Linux.Namespaces, "pid")
+		}
+		slowly(t, c)
+	}
+	_ = unix.PidfdSendSignal(marker.Pidfd, unix.SIGKILL, nil, 0)
+	wait(t, Child{Pid: marker.Pid, Pidfd: mustDup(t, marker.Pidfd)})
+	if out := o.until(t, "stalked"); strings.Contains(out, "found") {
+		t.Errorf("%s", out)
+	}
+}
+
+// slowly runs a container whose first process rests for a while in the user
+// namespace before it has become its root.
+func slowly(t *testing.T, c *Container) {
+	t.Helper()
+	c.Stdio = newOutput(t).stdio()
+	p, err := c.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	rest := p.a.words(0, uint64(20*time.Millisecond))
+	for i, l := range p.a.labels {
+		if l.step == "join user namespace" {
+			p.a.form.Steps[i+1] = runner.Step{Nr: unix.SYS_NANOSLEEP, Kinds: runner.KindData, Args: [6]uint64{uint64(rest)}}
+		}
+	}
+	ch, err := start(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, ch)
 }
