@@ -148,6 +148,7 @@ func TestUserNamespaceHoldsAgainstItsRoot(t *testing.T) {
 		inUsers(pod, 1<<21)
 		likePod(c, pod)
 		c.Linux.SecurityContext.Capabilities = &cri.Capability{AddCapabilities: []string{"ALL"}}
+		c.Linux.SecurityContext.Apparmor = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined} // it forbids mounts anyway
 		c.Linux.SecurityContext.MaskedPaths = []string{"/proc/keys", "/proc/timer_list", "/sys/firmware"}
 		c.Linux.SecurityContext.ReadonlyPaths = []string{"/proc/sys"}
 		m := mappedVolume(secret, "/ro", pod)

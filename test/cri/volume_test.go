@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,24 +32,15 @@ func withMountBelow(t *testing.T) string {
 func TestRecursiveReadOnly(t *testing.T) {
 	n := newNode(t)
 	dir := withMountBelow(t)
-	for _, users := range []bool{false, true} {
-		out, _ := n.Output(map[bool]string{false: "plain", true: "users"}[users], `for d in ro ro/sub rro rro/sub; do touch /$d/x 2>/dev/null && echo $d; done; true`,
-			func(pod *cri.PodSandboxConfig, c *cri.ContainerConfig) {
-				ro := &cri.Mount{HostPath: dir, ContainerPath: "/ro", Readonly: true}
-				rro := &cri.Mount{HostPath: dir, ContainerPath: "/rro", Readonly: true, RecursiveReadOnly: true}
-				if users {
-					inUsers(pod, 1<<20)
-					likePod(c, pod)
-					for _, m := range []*cri.Mount{ro, rro} {
-						m.UidMappings = pod.Linux.SecurityContext.NamespaceOptions.UsernsOptions.Uids
-						m.GidMappings = pod.Linux.SecurityContext.NamespaceOptions.UsernsOptions.Gids
-					}
-				}
-				c.Mounts = []*cri.Mount{ro, rro}
-			})
-		if strings.TrimSpace(out) != "ro/sub" {
-			t.Errorf("user namespace %v: can be written: %q", users, out)
-		}
+	for name, users := range map[string]bool{"plain": false, "users": true} {
+		t.Run(name, func(t *testing.T) {
+			if users && kernelBefore(t, 6, 3) {
+				t.Skip("before Linux 6.3 the ids of a tmpfs cannot be mapped")
+			}
+			inner := *n
+			inner.T = t
+			readOnlyVolumes(t, &inner, name, dir, users)
+		})
 	}
 	podCfg := n.PodConfig("refused")
 	pod := n.RunPod(podCfg)
@@ -62,6 +54,37 @@ func TestRecursiveReadOnly(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func readOnlyVolumes(t *testing.T, n *node.Node, name, dir string, users bool) {
+	out, _ := n.Output(name, `for d in ro ro/sub rro rro/sub; do touch /$d/x 2>/dev/null && echo $d; done; true`,
+		func(pod *cri.PodSandboxConfig, c *cri.ContainerConfig) {
+			ro := &cri.Mount{HostPath: dir, ContainerPath: "/ro", Readonly: true}
+			rro := &cri.Mount{HostPath: dir, ContainerPath: "/rro", Readonly: true, RecursiveReadOnly: true}
+			if users {
+				inUsers(pod, 1<<20)
+				likePod(c, pod)
+				for _, m := range []*cri.Mount{ro, rro} {
+					m.UidMappings = pod.Linux.SecurityContext.NamespaceOptions.UsernsOptions.Uids
+					m.GidMappings = pod.Linux.SecurityContext.NamespaceOptions.UsernsOptions.Gids
+				}
+			}
+			c.Mounts = []*cri.Mount{ro, rro}
+		})
+	if strings.TrimSpace(out) != "ro/sub" {
+		t.Errorf("can be written: %q", out)
+	}
+}
+
+// kernelBefore tells whether the kernel is older than a version.
+func kernelBefore(t *testing.T, major, minor int) bool {
+	t.Helper()
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	must(t, err)
+	var is [2]int
+	_, err = fmt.Sscanf(string(b), "%d.%d", &is[0], &is[1])
+	must(t, err)
+	return is[0] < major || is[0] == major && is[1] < minor
 }
 
 func TestMountOptions(t *testing.T) {
