@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -87,7 +88,8 @@ func TestTLS(t *testing.T) {
 
 	// A client that goes away is noticed, and a plain one gets nothing.
 	got := make(chan error, 1)
-	url, err := s.Exec("pod", all, func(ctx context.Context, _ Streams) (int, error) {
+	url, err := s.Exec("pod", all, func(ctx context.Context, st Streams) (int, error) {
+		fmt.Fprint(st.Out, "ready")
 		<-ctx.Done()
 		got <- context.Cause(ctx)
 		return 0, context.Cause(ctx)
@@ -95,6 +97,7 @@ func TestTLS(t *testing.T) {
 	must(t, err)
 	c, err := streams.SPDY(bounded(t), url, streams.Want(all))
 	must(t, err)
+	ready(t, c)
 	c.Close()
 	select {
 	case err := <-got:
