@@ -68,6 +68,15 @@ func TestLazy(t *testing.T) {
 	if n := open.Load(); n != 0 {
 		t.Errorf("%d are left open", n)
 	}
+	var slow lazy[*closer]
+	var first *closer
+	got, err := slow.get(func() (*closer, error) { // while this one opens, another one has opened
+		first, _ = slow.get(make1)
+		return make1()
+	})
+	if got != first || err != nil || open.Load() != 1 {
+		t.Errorf("%p, %v; %d are open, want the first alone", got, err, open.Load())
+	}
 	var l lazy[*closer]
 	if _, err := l.get(func() (*closer, error) { return nil, errors.ErrUnsupported }); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a failing open: %v", err)

@@ -148,6 +148,7 @@ func FuzzStats(f *testing.F) {
 		}
 	}
 	f.Add([]byte("some avg10=NaN avg60=-1 avg300=1e300 total=99999999999999999999\nfull total"))
+	f.Add([]byte("some avg10=0.00 avg60=0.00 avg300=0.00 total=18446744073709551615\nfull total=9223372036854775808"))
 	f.Add([]byte("8:0 rbytes=\nanon N=1 Nx=2 N0\n8:"))
 	f.Fuzz(func(t *testing.T, text []byte) { // every file holds the same
 		for _, v2 := range []bool{false, true} {
