@@ -95,12 +95,20 @@ func (r *report) add(items ...item) {
 	}
 }
 
+// maxReasons of one line; the table has them all.
+const maxReasons = 5
+
 // err is why no pod can run here.
 func (r *report) err() error {
 	if r.Ready {
 		return nil
 	}
-	return errors.New("pods cannot run here: " + strings.Join(r.Reasons, "; "))
+	n := min(len(r.Reasons), maxReasons)
+	text := "pods cannot run here: " + strings.Join(r.Reasons[:n], "; ")
+	if more := len(r.Reasons) - n; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return errors.New(text)
 }
 
 // tried is an item from a try: state and effect hold if it failed.

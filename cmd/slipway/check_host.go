@@ -80,11 +80,11 @@ func (h host) look(ctx context.Context, c conf.Config, r *report) {
 func (h host) us(c conf.Config) []item {
 	const area = "slipway"
 	var items []item
-	root := found(area, "root", "")
+	user := found(area, "user", "root")
 	if h.uid != 0 {
-		root = item{Area: area, Name: "root", State: stateMissing, Detail: "this is user " + strconv.Itoa(h.uid), Do: "be root, here and for slipway serve; much below follows from it"}
+		user = item{Area: area, Name: "user", State: stateMissing, Detail: "this is user " + strconv.Itoa(h.uid), Do: "be root, here and for slipway serve; much below follows from it"}
 	}
-	items = append(items, root, tried(area, "configuration", c.Validate(), stateMissing, "").help("correct it; slipway config check looks at it alone"))
+	items = append(items, user, tried(area, "configuration", c.Validate(), stateMissing, "").help("correct it; slipway config check looks at it alone"))
 	path, err := h.keeper()
 	keeper := tried(area, "slipway-keeper", err, stateMissing, "").help("install both programs into one directory")
 	if err == nil {

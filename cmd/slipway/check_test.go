@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,7 +116,7 @@ func TestCheckFinds(t *testing.T) {
 		name, state, want string
 		change            func(h *host, c *conf.Config)
 	}{
-		{"root", stateMissing, "user 1000", func(h *host, _ *conf.Config) { h.uid = 1000 }},
+		{"user", stateMissing, "user 1000", func(h *host, _ *conf.Config) { h.uid = 1000 }},
 		{"configuration", stateMissing, "log_level", func(_ *host, c *conf.Config) { c.LogLevel = "loud" }},
 		{"slipway-keeper", stateMissing, "not here", func(h *host, _ *conf.Config) { h.keeper = func() (string, error) { return "", no } }},
 		{"daemon", stateAbsent, "not here", func(h *host, _ *conf.Config) { h.answers = func(string) error { return no } }},
@@ -208,6 +209,16 @@ func TestCheckFinds(t *testing.T) {
 func (h host) write(path, text string) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(h.root+path), 0o755), os.WriteFile(h.root+path, []byte(text), 0o755)); err != nil {
 		panic(err)
+	}
+}
+
+func TestCheckReasonsAreBounded(t *testing.T) {
+	r := newReport(conf.Default())
+	for i := range 9 {
+		r.add(item{Name: fmt.Sprintf("n%d", i), State: stateMissing, Detail: "d"})
+	}
+	if err := r.err(); err == nil || !strings.HasSuffix(err.Error(), "; n4: d; and 4 more") || len(r.Reasons) != 9 {
+		t.Error(err)
 	}
 }
 
