@@ -1,9 +1,11 @@
-// Package cni attaches pods to the network and detaches them, by running the
-// plugins of the first valid configuration in a directory.
+// Package cni attaches pods to the network and detaches them, as the first
+// valid configuration in a directory says: by running its plugins, or, when all
+// of them are ones that cni/native knows with keys that it knows, in process.
+// A list is never split between the two, and whoever did ADD does DEL: the
+// record says who.
 //
-// It is not an implementation of any network: bridges, addresses and host
-// ports are the plugins' work. A host port answers on 127.0.0.1 too because
-// the reference portmap plugin sets route_localnet for it; nothing here does.
+// It is not an implementation of any network itself: bridges, addresses and
+// host ports are the work of the plugins or of cni/native.
 //
 // libcni is used alone, without go-cni: go-cni has no option for a cache
 // directory (its cache would be /var/lib/cni, shared with every other runtime
