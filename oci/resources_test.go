@@ -11,9 +11,13 @@ import (
 func TestCheckResources(t *testing.T) {
 	type r = runtimeapi.LinuxContainerResources
 	for _, ok := range []*r{
-		nil, {CpusetCpus: "0", CpusetMems: "0-1,7"}, {CpusetCpus: "3-3"},
-		{MemoryLimitInBytes: 5, MemorySwapLimitInBytes: 5}, {MemoryLimitInBytes: 5, MemorySwapLimitInBytes: -1},
-		{MemorySwapLimitInBytes: 5}, {MemoryLimitInBytes: -1, MemorySwapLimitInBytes: 5},
+		nil,
+		{CpusetCpus: "0", CpusetMems: "0-1,7"},
+		{CpusetCpus: "3-3"},
+		{MemoryLimitInBytes: 5, MemorySwapLimitInBytes: 5},
+		{MemoryLimitInBytes: 5, MemorySwapLimitInBytes: -1},
+		{MemorySwapLimitInBytes: 5},
+		{MemoryLimitInBytes: -1, MemorySwapLimitInBytes: 5},
 	} {
 		if err := CheckResources(ok); err != nil {
 			t.Errorf("%v: %v", ok, err)
