@@ -23,7 +23,7 @@ func main() {
 	case len(os.Args) > 1 && os.Args[1] == "plot":
 		err = plotCommand(os.Args[2:])
 	default:
-		err = errors.New("usage: growth measure|plot ...")
+		err = errors.New("usage: growth measure or growth plot, see the package comment")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "growth:", err)
