@@ -108,7 +108,7 @@ func benchmarkOutside(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	inside := exec.CommandContext(b.Context(), self, "-test.run=^$", "-test.bench=^BenchmarkPod$", "-test.benchtime=30x", "-test.timeout=3m")
+	inside := exec.CommandContext(b.Context(), self, "-test.run=^$", "-test.bench=^BenchmarkPod$", "-test.benchtime=10x", "-test.timeout=3m")
 	inside.Env = append(os.Environ(), insideVar+"="+builtPlugins(b))
 	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // the death signal follows the thread
