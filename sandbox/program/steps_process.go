@@ -26,11 +26,11 @@ func (a *assembly) signals() {
 // joinCgroups moves the child into its v1 groups; "0" is whoever writes it.
 // Before any namespace (CVE-2025-47291).
 func (a *assembly) joinCgroups(c Cgroup) {
-	a.gate(c.Gate)
 	a.about("")
 	for _, p := range c.Procs {
 		a.call("join cgroup", unix.SYS_WRITE, fd(p), "0", 1)
 	}
+	a.gate(c.Gate) // in its groups: systemd removes empty ones that it does not know
 	if c.Into >= 0 {
 		a.form.Cgroup = int(a.pass(c.Into))
 	}

@@ -21,8 +21,8 @@ var (
 type Cgroup struct {
 	Into  int   // directory of the cgroup2 group for CLONE_INTO_CGROUP; -1 = none
 	Procs []int // tasks files of the v1 groups, open for writing
-	// Gate is a socket at which the child waits to be let into its groups, see
-	// gate.go; 0 = none.
+	// Gate is a socket at which the child waits, in its groups, until they are
+	// known to whoever else has a part in them, see gate.go; 0 = none.
 	Gate int
 }
 
