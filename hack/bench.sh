@@ -59,7 +59,8 @@ else
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 JSON
 fi
-bin/slipway serve --listen "unix://$work/s.sock" --root "$work/root" --state "$work/state" \
+# A session of its own, as a daemon has: the scheduler shares out by session.
+setsid bin/slipway serve --listen "unix://$work/s.sock" --root "$work/root" --state "$work/state" \
   --cni-conf-dir "$work/net.d" --cni-bin-dir "${CNI_BIN:-$repo/bin/cni}" --registry-dir "$work/certs" >"$work/slipway.log" 2>&1 &
 pids+=($!)
 for _ in {1..300}; do
