@@ -90,7 +90,7 @@ func keys() []key {
 		},
 		{
 			name:  "cgroup_driver",
-			doc:   "Who makes cgroups: systemd, as scopes below its slices, cgroupfs, which is\nthis program itself, or auto: systemd where it runs the machine. The kubelet\nasks for it and does as it is told.",
+			doc:   "Who makes cgroups: systemd, as scopes below its slices, cgroupfs, which is\nthis program itself, or auto: systemd where it runs the machine, with cgroup\nv2. The kubelet asks for it and does as it is told.",
 			field: func(c *Config) any { return &c.CgroupDriver },
 			check: func(c *Config) error { return checkWord(c.CgroupDriver, "auto", "cgroupfs", "systemd") },
 		},

@@ -44,12 +44,19 @@ const checkLimit = 15 * time.Second
 // two managers of one hierarchy undo each other's settings. A systemd that is
 // there and does not answer is an error, not a reason for the other driver: the
 // kubelet lays out its groups by what we say.
-func (d *driver) set(want string) error {
-	booted := systemd.Booted() || os.Getenv(busEnv) != ""
+//
+// On v1 it is cgroupfs: there systemd (252, seen) removes what it has not made
+// below a slice that it starts or looks at again, also between our making a group
+// and its first process.
+func (d *driver) set(want string, v2 bool) error {
+	booted := systemd.Booted() && v2 || os.Getenv(busEnv) != ""
 	switch want {
 	case "", Cgroupfs:
 		want = Cgroupfs
 	case Systemd:
+		if systemd.Booted() && !v2 {
+			return fmt.Errorf("cgroup driver systemd: this host has cgroup v1, and it needs v2: set cgroup_driver = \"cgroupfs\" here and in the kubelet: %w", ErrUnsupported)
+		}
 	case "auto":
 		want = Cgroupfs
 		if booted {

@@ -68,7 +68,7 @@ func New(o Options) (*Tree, error) {
 	if t.patience <= 0 {
 		t.patience = 10 * time.Second
 	}
-	if err := errors.Join(t.driver.set(o.Driver), t.open(choose(mounts, mountBase))); err != nil {
+	if err := errors.Join(t.driver.set(o.Driver, t.v2), t.open(choose(mounts, mountBase))); err != nil {
 		_ = t.Close()
 		return nil, err
 	}
