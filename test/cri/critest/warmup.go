@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,7 +19,7 @@ func dial(socket string) (*grpc.ClientConn, error) {
 
 // warmUp runs one pod with a container and removes both and the image, so that
 // what a daemon makes once (its second process, pipes, the network's bridge) is
-// there when the leak check looks first.
+// there when the leak check looks first, and what a pod has is not.
 func warmUp(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -24,6 +28,10 @@ func warmUp(ctx context.Context, socket string) error {
 		return err
 	}
 	defer conn.Close()
+	before, err := links()
+	if err != nil {
+		return err
+	}
 	rt, im := runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
 	image := &runtimeapi.ImageSpec{Image: "registry.k8s.io/pause:3.9"}
 	if _, err := im.PullImage(ctx, &runtimeapi.PullImageRequest{Image: image}); err != nil {
@@ -55,6 +63,40 @@ func warmUp(ctx context.Context, socket string) error {
 	if _, err := removePods(ctx, socket); err != nil {
 		return err
 	}
-	_, err = im.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: image})
-	return err
+	if _, err = im.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: image}); err != nil {
+		return err
+	}
+	return linkGone(ctx, before)
+}
+
+// linkGone waits for the end of the pod's link: the kernel takes it away some
+// time after the pod's namespace.
+func linkGone(ctx context.Context, before []string) error {
+	for {
+		now, err := links()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(now, func(l string) bool { return strings.HasPrefix(l, "veth") && !slices.Contains(before, l) }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the warm-up's link stays: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// links are the names of the network devices here.
+func links() ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, l := range all {
+		names = append(names, l.Name)
+	}
+	return names, nil
 }
