@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,7 +214,13 @@ func (s *Store) commitLayer(ctx context.Context, dir, key string, r layerRecord)
 		return key, nil
 	}
 	s.mu.Unlock()
-	if err := os.Rename(dir, filepath.Join(s.layersDir(), key)); err != nil {
+	place := filepath.Join(s.layersDir(), key)
+	err = os.Rename(dir, place)
+	if errors.Is(err, fs.ErrExist) { // what could not be moved away when it was dropped
+		s.discard(place, s.removingDir())
+		err = os.Rename(dir, place)
+	}
+	if err != nil {
 		s.discard(dir, s.removingDir())
 		return "", err
 	}

@@ -60,9 +60,13 @@ const (
 	lockPauseMax = 20 * time.Millisecond
 )
 
-// flock polls: a blocking flock could not be given up.
+// flock polls: a blocking flock could not be given up. The file is only made
+// where there is none: an address is given back on a full disk, too.
 func flock(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|unix.O_NONBLOCK, 0o750)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE|unix.O_NONBLOCK, 0o750)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("address lock: %w", err)
 	}
