@@ -45,9 +45,10 @@ func (p *Pods) stopPod(ctx context.Context, s *pod) error {
 
 // announceStop writes stopped.json. A full disk must not keep a pod from being
 // stopped: a second name of a file that is there needs no space, and that
-// stopped.json exists is all that it says.
+// stopped.json exists is all that it says. A pod whose own record could not be
+// written has nothing to add it to: the next start takes such a directory away.
 func announceStop(s *pod) error {
-	if exists(filepath.Join(s.dir, stoppedFile)) {
+	if exists(filepath.Join(s.dir, stoppedFile)) || !exists(filepath.Join(s.dir, podFile)) {
 		return nil
 	}
 	err := writeRecord(s.dir, stoppedFile, stoppedRecord{Version: formatVersion, At: time.Now().UnixNano()})
