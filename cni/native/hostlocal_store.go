@@ -93,9 +93,14 @@ func (s *store) reserve(set rangeSet, index int, id, ifName string) (addr netip.
 	lastFile := filepath.Join(s.dir, lastPrefix+strconv.Itoa(index))
 	text, _ := readSmall(lastFile)
 	last, _ := netip.ParseAddr(text) // without one, or with a bad one, from the start
+	c, err := s.claim(id, ifName)
+	if err != nil {
+		return addr, in, err
+	}
+	defer c.close()
 	done, err := set.walk(last, func(a netip.Addr, r addrRange) (bool, error) {
 		addr, in = a, r
-		return s.take(a, id, ifName)
+		return c.take(a)
 	})
 	if err != nil {
 		return addr, in, err
@@ -110,22 +115,52 @@ func (s *store) reserve(set rangeSet, index int, id, ifName string) (addr netip.
 	return addr, in, nil
 }
 
+// claim is a file that says whose an address is, before it has the address's
+// name: a kill between the two would leave an address that is nobody's.
+type claim struct {
+	s    *store
+	f    *os.File
+	name string // where it has one, to be removed
+}
+
+// claim writes one, without a name where the file system can do that.
+func (s *store) claim(id, ifName string) (*claim, error) {
+	c := &claim{s: s}
+	fd, err := unix.Open(s.dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		c.f = os.NewFile(uintptr(fd), s.dir)
+	} else if c.f, err = os.CreateTemp(s.dir, "claim-"); err == nil {
+		c.name = c.f.Name()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("address: %w", err)
+	}
+	if _, err := c.f.WriteString(mark(id, ifName)); err != nil {
+		c.close()
+		return nil, fmt.Errorf("address: %w", err)
+	}
+	return c, nil
+}
+
 // take returns false when somebody has the address.
-func (s *store) take(a netip.Addr, id, ifName string) (bool, error) {
-	path := filepath.Join(s.dir, a.String())
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_EXCL|os.O_CREATE, 0o600)
+func (c *claim) take(a netip.Addr) (bool, error) {
+	from := fmt.Sprintf("/proc/self/fd/%d", c.f.Fd())
+	path := filepath.Join(c.s.dir, a.String())
+	err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
-	}
-	_, err = f.WriteString(mark(id, ifName))
-	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(path)
-		return false, err
+		return false, &os.LinkError{Op: "link", Old: from, New: path, Err: err}
 	}
 	return true, nil
+}
+
+func (c *claim) close() {
+	_ = c.f.Close()
+	if c.name != "" {
+		_ = os.Remove(c.name)
+	}
 }
 
 // owner tells whether the pod has the address.
