@@ -46,7 +46,7 @@ const rounds = 3
 
 // TestPath holds the table of what a request may cost: no process but those
 // that the container is made of stays, and the daemon says one thing to the
-// keeper. An exec is followed by the receipt for the news of its end.
+// keeper.
 func TestPath(t *testing.T) {
 	n := lab.NewGated(t)
 	warm := n.Pod("warm") // the keeper is there, profiles are compiled
@@ -78,7 +78,7 @@ func measureAll(n *node.Node, name string) error {
 	}{
 		{"RunPodSandbox", func() { pod = n.RunPod(podCfg) }, path{messages: 1, passing: 1}},
 		{"CreateContainer and StartContainer", func() { ctr = n.Run(pod, podCfg, cfg) }, path{messages: 1, programs: 1, stay: 1, passing: 1}},
-		{"ExecSync", func() { n.Exec(ctr, "/bin/true") }, path{messages: 2, programs: 1, passing: 2}},
+		{"ExecSync", func() { n.Exec(ctr, "/bin/true") }, path{messages: 1, programs: 1, passing: 2}},
 		{"ContainerStatus", func() { n.Status(ctr) }, path{}},
 	} {
 		got := measure(n, c.do)

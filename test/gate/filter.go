@@ -25,7 +25,7 @@ var calls = map[uint32]string{
 	unix.SYS_EXECVE:            "exec",
 	unix.SYS_EXECVEAT:          "exec",
 	unix.SYS_SENDMSG:           "send",
-	unix.SYS_SENDTO:            "send",
+	unix.SYS_SENDTO:            "netlink",
 	unix.SYS_PIDFD_SEND_SIGNAL: "signal",
 }
 
