@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/sandbox"
@@ -43,8 +44,14 @@ func (s *runtimeService) RemoveContainer(ctx context.Context, req *cri.RemoveCon
 
 // ListContainers lists the containers that match a filter.
 func (s *runtimeService) ListContainers(_ context.Context, req *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
-	items, err := s.listContainers(req.GetFilter())
-	return &cri.ListContainersResponse{Containers: items}, err
+	f := req.GetFilter()
+	if err := knownState(cri.ContainerState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+		return nil, err
+	}
+	resp := &cri.ListContainersResponse{}
+	return resp, s.containerItems.response(resp, s.pods.Containers(),
+		func(c *sandbox.Container) bool { return containerMatches(f, c) },
+		func(c *sandbox.Container) proto.Message { return containerItem(c) })
 }
 
 func (s *runtimeService) listContainers(f *cri.ContainerFilter) ([]*cri.Container, error) {

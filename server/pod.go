@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"slipway/sandbox"
@@ -51,8 +52,14 @@ func (s *runtimeService) PodSandboxStatus(_ context.Context, req *cri.PodSandbox
 
 // ListPodSandbox lists the pods that match a filter.
 func (s *runtimeService) ListPodSandbox(_ context.Context, req *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
-	items, err := s.listPods(req.GetFilter())
-	return &cri.ListPodSandboxResponse{Items: items}, err
+	f := req.GetFilter()
+	if err := knownState(cri.PodSandboxState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+		return nil, err
+	}
+	resp := &cri.ListPodSandboxResponse{}
+	return resp, s.podItems.response(resp, s.pods.List(),
+		func(p *sandbox.Pod) bool { return podMatches(f, p) },
+		func(p *sandbox.Pod) proto.Message { return podItem(p) })
 }
 
 func (s *runtimeService) listPods(f *cri.PodSandboxFilter) ([]*cri.PodSandbox, error) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"slipway/sandbox"
 	"slipway/server/adminapi"
 	"slipway/server/streaming"
 )
@@ -104,6 +105,9 @@ type runtimeService struct {
 	o        Options
 	pods     Pods
 	stopping <-chan struct{} // closed when the server stops
+
+	podItems       encodedItems[*sandbox.Pod]
+	containerItems encodedItems[*sandbox.Container]
 }
 
 // imageService answers ImageService.
