@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
 	"slipway/sandbox/linux"
 )
 
@@ -57,13 +55,7 @@ func order(all []linux.Interface) []linux.Interface {
 }
 
 func openInterfaces(s *pod) (*os.File, error) {
-	s.holders.Lock()
-	fd, ok := s.namespaces[specs.NetworkNamespace]
-	err := fmt.Errorf("its network namespace is not held: %w", ErrState)
-	if ok {
-		fd, err = linux.Dup(fd)
-	}
-	s.holders.Unlock()
+	fd, err := s.borrowNetwork()
 	if err != nil {
 		return nil, err
 	}

@@ -73,19 +73,25 @@ func dialPod(ctx context.Context, s *pod, port uint16) (*net.TCPConn, error) {
 		err := dial()
 		return conn, err
 	}
-	s.holders.Lock()
-	fd, ok := s.namespaces[specs.NetworkNamespace]
-	err := fmt.Errorf("its network namespace is not held: %w", ErrState)
-	if ok {
-		fd, err = linux.Dup(fd)
-	}
-	s.holders.Unlock()
+	fd, err := s.borrowNetwork()
 	if err != nil {
 		return nil, err
 	}
 	defer linux.Close(fd)
 	err = linux.InNetwork(fd, dial)
 	return conn, err
+}
+
+// borrowNetwork returns the pod's network namespace, as a descriptor of the
+// caller's own. ErrState: it is not held, as of a pod on the host's network.
+func (s *pod) borrowNetwork() (int, error) {
+	s.holders.Lock()
+	defer s.holders.Unlock()
+	fd, ok := s.namespaces[specs.NetworkNamespace]
+	if !ok {
+		return -1, fmt.Errorf("its network namespace is not held: %w", ErrState)
+	}
+	return linux.Dup(fd)
 }
 
 func dialLoopback(ctx context.Context, port uint16) (*net.TCPConn, error) {

@@ -136,11 +136,12 @@ func (p *Pods) recoverPod(ctx context.Context, id string, keeps map[string]*held
 
 // dropUnknown ends what the keeper holds and no record names: its start was cut
 // off before it was written down, so nobody was told of it. Commands of exec
-// end too: whoever waited for their output is gone.
+// end too: whoever waited for their output is gone. So do the user namespaces
+// that only id maps of a start were read from.
 func (p *Pods) dropUnknown(ctx context.Context, keeps map[string]*held) {
 	for id, h := range keeps {
 		owner, _, _ := strings.Cut(id, "/")
-		if p.known(owner) && h.Kind != wire.KindExec {
+		if p.known(owner) && (id == owner || id == reaperID(owner)) {
 			continue
 		}
 		if fd, ok := h.Fds[wire.FdPidfd]; ok && h.Exit == nil {

@@ -44,23 +44,22 @@ func (s *runtimeService) RemoveContainer(ctx context.Context, req *cri.RemoveCon
 
 // ListContainers lists the containers that match a filter.
 func (s *runtimeService) ListContainers(_ context.Context, req *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
-	f := req.GetFilter()
-	if err := knownState(cri.ContainerState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+	match, err := containerFilter(req.GetFilter())
+	if err != nil {
 		return nil, err
 	}
 	resp := &cri.ListContainersResponse{}
-	return resp, s.containerItems.response(resp, s.pods.Containers(),
-		func(c *sandbox.Container) bool { return containerMatches(f, c) },
-		func(c *sandbox.Container) proto.Message { return containerItem(c) })
+	return resp, s.containerItems.response(resp, s.pods.Containers(), match, func(c *sandbox.Container) proto.Message { return containerItem(c) })
 }
 
 func (s *runtimeService) listContainers(f *cri.ContainerFilter) ([]*cri.Container, error) {
-	if err := knownState(cri.ContainerState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+	match, err := containerFilter(f)
+	if err != nil {
 		return nil, err
 	}
 	var items []*cri.Container
 	for _, c := range s.pods.Containers() {
-		if containerMatches(f, c) {
+		if match(c) {
 			items = append(items, containerItem(c))
 		}
 	}

@@ -20,20 +20,24 @@ func knownState[T ~int32](states map[int32]string, asked bool, state T) error {
 	return nil
 }
 
-func podMatches(f *cri.PodSandboxFilter, p *sandbox.Pod) bool {
-	return strings.HasPrefix(p.ID, f.GetId()) &&
-		(f.GetState() == nil || f.GetState().GetState() == podState(p)) &&
-		labelsMatch(f.GetLabelSelector(), p.Config.GetLabels())
+func podFilter(f *cri.PodSandboxFilter) (func(*sandbox.Pod) bool, error) {
+	return func(p *sandbox.Pod) bool {
+		return strings.HasPrefix(p.ID, f.GetId()) &&
+			(f.GetState() == nil || f.GetState().GetState() == podState(p)) &&
+			labelsMatch(f.GetLabelSelector(), p.Config.GetLabels())
+	}, knownState(cri.PodSandboxState_name, f.GetState() != nil, f.GetState().GetState())
 }
 
-func containerMatches(f *cri.ContainerFilter, c *sandbox.Container) bool {
-	return strings.HasPrefix(c.ID, f.GetId()) &&
-		strings.HasPrefix(c.PodID, f.GetPodSandboxId()) &&
-		(f.GetState() == nil || f.GetState().GetState() == containerState(c)) &&
-		labelsMatch(f.GetLabelSelector(), c.Config.GetLabels())
+func containerFilter(f *cri.ContainerFilter) (func(*sandbox.Container) bool, error) {
+	return func(c *sandbox.Container) bool {
+		return strings.HasPrefix(c.ID, f.GetId()) &&
+			strings.HasPrefix(c.PodID, f.GetPodSandboxId()) &&
+			(f.GetState() == nil || f.GetState().GetState() == containerState(c)) &&
+			labelsMatch(f.GetLabelSelector(), c.Config.GetLabels())
+	}, knownState(cri.ContainerState_name, f.GetState() != nil, f.GetState().GetState())
 }
 
-// statsMatches is containerMatches for what statistics can be asked by.
+// statsMatches is containerFilter for what statistics can be asked by.
 func statsMatches(f *cri.ContainerStatsFilter, c *sandbox.Container) bool {
 	return strings.HasPrefix(c.ID, f.GetId()) &&
 		strings.HasPrefix(c.PodID, f.GetPodSandboxId()) &&

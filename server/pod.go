@@ -52,23 +52,22 @@ func (s *runtimeService) PodSandboxStatus(_ context.Context, req *cri.PodSandbox
 
 // ListPodSandbox lists the pods that match a filter.
 func (s *runtimeService) ListPodSandbox(_ context.Context, req *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
-	f := req.GetFilter()
-	if err := knownState(cri.PodSandboxState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+	match, err := podFilter(req.GetFilter())
+	if err != nil {
 		return nil, err
 	}
 	resp := &cri.ListPodSandboxResponse{}
-	return resp, s.podItems.response(resp, s.pods.List(),
-		func(p *sandbox.Pod) bool { return podMatches(f, p) },
-		func(p *sandbox.Pod) proto.Message { return podItem(p) })
+	return resp, s.podItems.response(resp, s.pods.List(), match, func(p *sandbox.Pod) proto.Message { return podItem(p) })
 }
 
 func (s *runtimeService) listPods(f *cri.PodSandboxFilter) ([]*cri.PodSandbox, error) {
-	if err := knownState(cri.PodSandboxState_name, f.GetState() != nil, f.GetState().GetState()); err != nil {
+	match, err := podFilter(f)
+	if err != nil {
 		return nil, err
 	}
 	var items []*cri.PodSandbox
 	for _, p := range s.pods.List() {
-		if podMatches(f, p) {
+		if match(p) {
 			items = append(items, podItem(p))
 		}
 	}

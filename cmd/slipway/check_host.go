@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -220,7 +221,7 @@ func tryNetwork(ctx context.Context, c conf.Config) (f networkFound, err error) 
 		return f, err
 	}
 	defer os.RemoveAll(cache)
-	n, err := cni.New(cni.Options{ConfDir: c.CNIConfDir, BinDirs: c.CNIBinDirs, CacheDir: cache})
+	n, err := cni.New(cni.Options{ConfDir: c.CNIConfDir, BinDirs: c.CNIBinDirs, CacheDir: cache, Native: c.CNINative, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return f, err
 	}
